@@ -1,0 +1,161 @@
+"""The Sphinx side of the course: generated pages, prepared chapters, buttons, alternative texts."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import course_data
+import course_pages
+from course_french import typography
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+MARKERS = {
+    "claims": course_pages.claims_page,
+    "status": course_pages.status_table,
+    "chapters": course_pages.chapters_table,
+}
+GENERATED = ("index", "book/claims", "book/status")
+# A quote block that opens with one of these words in bold is shown as a box of that kind.
+BOXES = {
+    "Exercice": "exercise",
+    "À retenir": "takeaway",
+    "Attention": "caution",
+    "Le document": "document",
+    "Document": "document",
+    "Erreur": "failure",
+    "Autre erreur": "failure",
+    "Solution": "solution",
+    "Objectifs": "objectives",
+}
+
+
+def load_course(app: Sphinx) -> None:
+    sys.path.insert(0, str(app.srcdir))  # `utils`, for the hash of a notebook's code
+    options = app.config.html_theme_options
+    app.course = course_data.load(  # type: ignore[attr-defined]
+        Path(app.srcdir), options["repository_url"], options["repository_branch"]
+    )
+
+
+def always_fresh(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
+    """These pages depend on every notebook and on the registries: read them at each build."""
+    return [name for name in GENERATED if name in env.found_docs]
+
+
+def prepare_source(app: Sphinx, docname: str, source: list[str]) -> None:
+    course = app.course  # type: ignore[attr-defined]
+    chapter = course.chapter(docname.removeprefix("notebooks/"))
+    if chapter and chapter.docname == docname:
+        notebook = json.loads(source[0])
+        app.env.temp_data["figure_alts"] = course_data.figure_alts(notebook)
+        source[0] = json.dumps(course_pages.prepare(notebook, course, chapter))
+        app.env.note_dependency(str(course.root / "book/claims.yml"))
+        return
+    base = "../" * docname.count("/")
+    source[0] = re.sub(
+        r"<!-- course: (\w+) -->", lambda match: MARKERS[match[1]](course, base), source[0]
+    )
+
+
+def describe_figures(app: Sphinx, doctree: nodes.document) -> None:
+    """Carry the alternative texts of figures, which myst-nb drops, to the pages."""
+    alts = app.env.temp_data.get("figure_alts", {})
+    for image in doctree.findall(nodes.image):
+        alt = alts.get(PurePosixPath(image["uri"]).stem)
+        if alt:
+            image["alt"] = typography(alt)
+
+
+def mark_boxes(app: Sphinx, doctree: nodes.document) -> None:
+    for quoted in doctree.findall(nodes.block_quote):
+        bold = next(quoted.findall(nodes.strong), None)
+        kind = next((k for word, k in BOXES.items() if bold and bold.astext().startswith(word)), "")
+        if kind:
+            quoted["classes"] += ["box", kind]
+
+
+def set_buttons(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Replace the theme's header buttons: French words, the .py as source, both downloads."""
+    course = app.course  # type: ignore[attr-defined]
+    chapter = course.chapter(page.removeprefix("notebooks/"))
+    here = f"{course.repository}/blob/{course.branch}"
+    buttons = []
+    source = None
+    if chapter and chapter.docname == page:
+        out = course_pages.links(course, chapter)
+        buttons.append(_link("Ouvrir dans Colab", out["colab"], "fas fa-rocket", "colab"))
+        files = [
+            _link(f"Notebook ({suffix})" if suffix == ".ipynb" else f"Script ({suffix})",
+                  context["pathto"](f"_sources/{page}{suffix}", 1), "fas fa-file-code",
+                  f"download{suffix.replace('.', '-')}")
+            for suffix in (".ipynb", ".py")
+        ]
+        printing = {
+            "type": "javascript",
+            "javascript": "window.print()",
+            "text": "Imprimer ou PDF",
+            "icon": "fas fa-print",
+            "label": "print",
+        }
+        buttons.append(_group("Télécharger", [*files, printing], "fas fa-download", "downloads"))
+        source = f"{page}.py"
+    elif doctree is not None:
+        source = app.env.doc2path(page, base=False)
+    repository = [_link("Dépôt du cours", course.repository, "fab fa-github", "repository")]
+    if source:
+        title = quote(f"{context['title']} : ", safe="")
+        edit = here.replace("/blob/", "/edit/")
+        repository += [
+            _link("Voir la source", f"{here}/{source}", "fas fa-code", "source"),
+            _link("Proposer une modification", f"{edit}/{source}", "fas fa-pencil-alt", "edit"),
+            _link(
+                "Signaler une erreur",
+                f"{course.repository}/issues/new?title={title}",
+                "fas fa-lightbulb",
+                "issue",
+            ),
+        ]
+    buttons.append(_group("Dépôt et erreurs", repository, "fab fa-github", "repository"))
+    context["header_buttons"] = buttons
+
+
+def _link(text: str, url: str, icon: str, label: str) -> dict[str, str]:
+    return {"type": "link", "text": text, "url": url, "icon": icon, "label": label}
+
+
+def _group(tooltip: str, buttons: list, icon: str, label: str) -> dict[str, Any]:
+    return {"type": "group", "tooltip": tooltip, "buttons": buttons, "icon": icon, "label": label}
+
+
+def copy_scripts(app: Sphinx, failure: Exception | None) -> None:
+    """Offer each chapter's script beside its notebook, which Sphinx copies to ``_sources``."""
+    if failure or app.builder.name != "html":
+        return
+    for chapter in app.course.chapters:  # type: ignore[attr-defined]
+        script = Path(app.srcdir) / f"{chapter.docname}.py"
+        if chapter.docname in app.env.found_docs:
+            shutil.copy(script, Path(app.outdir) / "_sources" / "notebooks")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", load_course)
+    app.connect("env-get-outdated", always_fresh)
+    app.connect("source-read", prepare_source)
+    app.connect("doctree-read", describe_figures)
+    app.connect("doctree-read", mark_boxes)
+    app.connect("html-page-context", set_buttons, priority=600)
+    app.connect("build-finished", copy_scripts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,171 @@
+"""What the book knows of the course: chapters, claims, executed notebooks.
+
+Plain functions over JSON and YAML files: nothing here imports Sphinx or Keras.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+VERDICT_MIME = "application/vnd.course.verdict+json"
+RUN_MIME = "application/vnd.course.run+json"
+VERDICT_WORDS = ("confirmé", "corrigé", "réfuté", "non vérifiable ici", "à décider")
+
+Notebook = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One of the chapters of ``book/chapters.yml``, written or not.
+
+    ``run`` is ``metadata.course`` of its executed notebook (None: never stamped); ``stale`` says
+    that its code changed since; ``verdicts`` maps a claim's id to what the run displayed.
+    """
+
+    slug: str
+    title: str
+    summary: str
+    documents: tuple[str, ...]
+    written: bool = False
+    run: dict[str, Any] | None = None
+    stale: bool = False
+    verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        return int(self.slug.split("_")[0])
+
+    @property
+    def docname(self) -> str:
+        return f"notebooks/{self.slug}"
+
+
+@dataclass(frozen=True)
+class Course:
+    """Everything the generated pages show. ``repository`` is its web address, without branch."""
+
+    root: Path
+    repository: str
+    branch: str
+    chapters: tuple[Chapter, ...]
+    documents: dict[str, str]
+    claims: tuple[dict[str, Any], ...]
+
+    def chapter(self, slug: str) -> Chapter | None:
+        return next((c for c in self.chapters if c.slug == slug), None)
+
+    def verdict(self, claim: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the chapter's run displayed for a claim, None where it displayed nothing."""
+        chapter = self.chapter(claim["chapter"])
+        return chapter.verdicts.get(claim["id"]) if chapter else None
+
+    def counts(self, chapter: Chapter) -> Counter[str]:
+        """Count a chapter's claims by the verdict that readers see (undecided: « à décider »)."""
+        mine = [claim for claim in self.claims if claim["chapter"] == chapter.slug]
+        return Counter(shown_verdict(claim, self.verdict(claim)) for claim in mine)
+
+
+def shown_verdict(claim: dict[str, Any], found: dict[str, Any] | None) -> str:
+    """Return the verdict of a run, else the registered one where no run can decide."""
+    if found:
+        return found["verdict"]
+    return claim["verdict"] if claim.get("reason") else "à décider"
+
+
+def outputs(notebook: Notebook) -> Iterator[dict[str, Any]]:
+    """Yield the displayed outputs (those with a mime bundle) of a notebook."""
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                yield output
+
+
+def text(value: str | list[str]) -> str:
+    """Return the text of a source or of a mime value: nbformat stores a string or its lines."""
+    return value if isinstance(value, str) else "".join(value)
+
+
+def verdicts(notebook: Notebook) -> dict[str, dict[str, Any]]:
+    """Return {claim id: verdict} as displayed by an executed notebook."""
+    found = (output["data"].get(VERDICT_MIME) for output in outputs(notebook))
+    return {verdict["id"]: verdict for verdict in found if verdict}
+
+
+def figure_alts(notebook: Notebook) -> dict[str, str]:
+    """Return {SHA-256 of a PNG output: its alternative text}; myst-nb names files by that hash."""
+    alts = {}
+    for output in outputs(notebook):
+        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+        if alt and "image/png" in output["data"]:
+            image = b64decode(text(output["data"]["image/png"]))
+            alts[hashlib.sha256(image).hexdigest()] = alt
+    return alts
+
+
+def title(notebook: Notebook) -> str | None:
+    """Return the first level-one heading of a notebook."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            for line in text(cell["source"]).splitlines():
+                if line.startswith("# "):
+                    return line[2:].strip()
+    return None
+
+
+def is_stale(notebook: Notebook) -> bool:
+    """True when the code cells are not those whose hash was stamped by the displayed run."""
+    from utils.execute import code_hash
+
+    run = notebook["metadata"].get("course")
+    return bool(run) and run.get("code_hash") != code_hash(notebook)
+
+
+def load(root: Path, repository: str, branch: str = "main") -> Course:
+    """Read the registry of chapters, the claims and the executed notebooks under ``root``.
+
+    A chapter without notebook and a claim without chapter are normal: the course is being written.
+    """
+    registry = yaml.safe_load((root / "book/chapters.yml").read_text("utf-8"))
+    claims_file = root / "book/claims.yml"
+    claims = yaml.safe_load(claims_file.read_text("utf-8")) if claims_file.exists() else []
+    chapters = []
+    for entry in registry["chapters"]:
+        known = Chapter(
+            slug=entry["slug"],
+            title=entry["title"],
+            summary=entry["summary"],
+            documents=tuple(entry["documents"]),
+        )
+        path = root / f"notebooks/{known.slug}.ipynb"
+        chapters.append(_with_run(known, path) if path.exists() else known)
+    return Course(
+        root=root,
+        repository=repository.rstrip("/"),
+        branch=branch,
+        chapters=tuple(chapters),
+        documents=registry["documents"],
+        claims=tuple(claims or []),
+    )
+
+
+def _with_run(known: Chapter, path: Path) -> Chapter:
+    notebook = json.loads(path.read_text("utf-8"))
+    return Chapter(
+        slug=known.slug,
+        title=title(notebook) or known.title,
+        summary=known.summary,
+        documents=known.documents,
+        written=True,
+        run=notebook["metadata"].get("course"),
+        stale=is_stale(notebook),
+        verdicts=verdicts(notebook),
+    )
