@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,10 +11,12 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 Arrays = ArrayLike | list[ArrayLike]
+Function = Callable[..., Any]  # of backend tensors, to a scalar one
+Result = tuple[Any, Sequence[Any]]  # value and gradients, backend tensors
 
 
 def value_and_grad(
-    fn: Callable[..., Any], x: Arrays, jit: bool = False, dtype: str | None = None
+    fn: Function, x: Arrays, jit: bool = False, dtype: str | None = None
 ) -> tuple[float, np.ndarray | list[np.ndarray]]:
     """Value of `fn` at `x`, and its gradient with respect to `x`.
 
@@ -40,8 +42,8 @@ def value_and_grad(
     return float(ops.convert_to_numpy(value)), grads if several else grads[0]
 
 
-def _scalar(fn: Callable[..., Any]) -> Callable[..., Any]:
-    def checked(*tensors):
+def _scalar(fn: Function) -> Function:
+    def checked(*tensors: Any) -> Any:
         value = ops.convert_to_tensor(fn(*tensors))
         if tuple(value.shape) != ():
             raise ValueError(
@@ -53,10 +55,10 @@ def _scalar(fn: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _tensorflow(fn, tensors, jit):
+def _tensorflow(fn: Function, tensors: list[Any], jit: bool) -> Result:
     import tensorflow as tf
 
-    def both(*args):
+    def both(*args: Any) -> Result:
         with tf.GradientTape() as tape:
             tape.watch(args)
             value = fn(*args)
@@ -66,14 +68,14 @@ def _tensorflow(fn, tensors, jit):
     return tf.function(both, jit_compile=True, autograph=False)(*tensors) if jit else both(*tensors)
 
 
-def _jax(fn, tensors, jit):
+def _jax(fn: Function, tensors: list[Any], jit: bool) -> Result:
     import jax
 
     both = jax.value_and_grad(fn, argnums=tuple(range(len(tensors))))
     return (jax.jit(both) if jit else both)(*tensors)
 
 
-def _torch(fn, tensors, jit):
+def _torch(fn: Function, tensors: list[Any], jit: bool) -> Result:
     import torch
 
     tensors = [t.detach().clone().requires_grad_(True) for t in tensors]

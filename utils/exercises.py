@@ -12,11 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from utils import runtime
+from utils.verdicts import french
 
+# Lines of Keras and TensorFlow that come before the cause.
+WRAPPERS = ("Exception encountered when", "Graph execution error", "Detected at node", "File ", "<")
 UNFILLED = "À vous : la fonction n'est pas encore écrite."
 RIGHT = "Juste."
+NUMERIC = "biufc"  # kinds of NumPy dtypes that np.allclose compares
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class Exercise:
     def check(self, candidate: Any) -> Answer:
         """Displays and returns what `diagnose` found; never raises for a candidate's fault."""
         answer = self.diagnose(candidate)
-        mark = "✔" if answer else "✎" if answer.message == UNFILLED else "✘"
-        runtime.show_markdown(f"{mark} **{self.title}** — {answer.message}")
+        mark = "✓ " if answer else "" if answer.message == UNFILLED else "✗ "
+        runtime.show_markdown(f"{mark}**{self.title}** — {answer.message}")
         return answer
 
     def diagnose(self, candidate: Any) -> Answer:
@@ -104,7 +109,7 @@ class Exercise:
             )
         if a.shape != b.shape:
             return False
-        if a.dtype.kind in "biufc" and b.dtype.kind in "biufc":
+        if a.dtype.kind in NUMERIC and b.dtype.kind in NUMERIC:
             return bool(np.allclose(a, b, self.tolerance, self.tolerance, equal_nan=True))
         return bool(np.all(a == b))
 
@@ -113,7 +118,7 @@ def predict(name: str, guess: float | str | None, measured: float | str, unit: s
     """« Predict then run »: displays how far a guess was from what the run measured.
 
     name: what is guessed, in French. guess: None until the reader fills it in (an invitation is
-    then displayed, and not the answer), a number, or one word. unit: French, after the numbers.
+    then displayed, and not the answer), a number, or a word. unit: French, after the numbers.
     """
     if guess is None or guess is ...:
         text = "À vous : remplacez `None` par votre prédiction, puis exécutez la cellule."
@@ -122,12 +127,10 @@ def predict(name: str, guess: float | str | None, measured: float | str, unit: s
         text = f"vous aviez prédit « {guess} », l'exécution donne « {measured} » : "
         text += "c'est cela." if same else "à expliquer."
     else:
-        unit = f" {unit}" if unit else ""
-        shown, got, gap = (
-            f"{v:.4g}".replace(".", ",") for v in (guess, measured, guess - measured)
-        )
-        text = f"vous aviez prédit {shown}{unit}, l'exécution mesure {got}{unit} (écart : {gap})."
-    runtime.show_markdown(f"✎ **{name}** — {text}")
+        values = (np.asarray(v).item() for v in (guess, measured, guess - measured))
+        said, found, gap = (f"{french(value)} {unit}".rstrip() for value in values)
+        text = f"vous aviez prédit {said}, l'exécution mesure {found} (écart : {gap})."
+    runtime.show_markdown(f"**{name}** — {text}")
 
 
 def failure(
@@ -144,12 +147,12 @@ def failure(
     try:
         fn(*args)
     except Exception as error:
-        error.with_traceback(None)
         announced = isinstance(error, expected)
         title = "Erreur attendue" if announced else "Autre erreur que celle attendue"
         runtime.show_markdown(f"> **{title}** — `{type(error).__name__}` : {_code(_line(error))}")
         if not announced and runtime.strict():
             raise
+        error.with_traceback(None)  # it holds every frame, with its arrays
         error._ipython_display_ = lambda: None  # as a cell's last value it would show again
         return error
     runtime.show_markdown("> **Aucune erreur** : celle que la leçon annonce n'a pas eu lieu ici.")
@@ -162,7 +165,7 @@ def _outcome(fn: Callable[..., Any], args: tuple) -> Any:
     """What `fn` returns, or the exception it raises."""
     try:
         return fn(*_copy(args))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a reader's function raises
         return error
 
 
@@ -172,19 +175,17 @@ def _copy(args: tuple) -> tuple:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy array, or list or dict of what is to be compared piece by piece."""
+    """NumPy array, or list or dictionary of what is to be compared piece by piece."""
     if isinstance(value, dict):
         return value
-    if isinstance(value, tuple):
-        return list(value)
-    try:
-        import keras
-
-        if keras.ops.is_tensor(value):
-            value = keras.ops.convert_to_numpy(value)
-        return np.asarray(value)
-    except ValueError:  # a list whose items have different shapes
-        return list(value)
+    if isinstance(value, tuple | list):
+        pieces = [_plain(piece) for piece in value]
+        arrays = all(isinstance(p, np.ndarray) and p.dtype.kind in NUMERIC for p in pieces)
+        same = arrays and len({p.shape for p in pieces}) == 1
+        return np.stack(pieces) if same else pieces
+    if ops.is_tensor(value):
+        value = ops.convert_to_numpy(value)
+    return np.asarray(value)
 
 
 def _difference(args: tuple, expected: Any, obtained: Any) -> str:
@@ -214,13 +215,15 @@ def _short(value: Any, width: int = 100) -> str:
 def _line(error: Exception, width: int = 240) -> str:
     """First meaningful line of a message, without colours, machine paths or device names."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    text = re.sub(r"\{\{[^}]*\}\}", "", text)  # TensorFlow: {{function_node ...}}
+    text = re.sub(r"\{\{function_node[^}]*\}\}", "", text)
     text = re.sub(r"\s*\[Op:[^\]]*\].*", "", text)
     text = re.sub(r"(?<![\w/\\.])(?:[A-Za-z]:)?[/\\](?:[^\s'\"<>:,;()]*[/\\])+", "", text)
     lines = (" ".join(line.split()) for line in text.splitlines())
-    wrapper = "Exception encountered when calling"  # Keras: the cause comes after
-    line = next((s for s in lines if s and not s.startswith(wrapper)), "sans message")
-    return line if len(line) <= width else line[: width - 1] + "…"
+    line = next((s for s in lines if s and not s.startswith(WRAPPERS)), "sans message")
+    if len(line) <= width:
+        return line
+    sentence = line[:width].rfind(". ")
+    return line[: sentence + 1] + " …" if sentence > 0 else line[: width - 1] + "…"
 
 
 def _code(text: str) -> str:

@@ -39,34 +39,17 @@ PALETTE_COLOURS = 2**14  # beyond so many colours it is a photograph: not even t
 
 def style() -> None:
     """Settings for a figure of 600 pixels still read at 350: large type, thick lines."""
-    mpl.rcParams.update(
-        {
-            "figure.figsize": (WIDTH, 3.8),
-            "figure.dpi": DPI,
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",
-            "axes.facecolor": "white",
-            "savefig.facecolor": "white",
-            "font.size": 13,
-            "axes.titlesize": 13,
-            "axes.labelsize": 13,
-            "legend.fontsize": 12,
-            "xtick.labelsize": 12,
-            "ytick.labelsize": 12,
-            "lines.linewidth": 2.2,
-            "lines.markersize": 6,
-            "axes.prop_cycle": cycler(color=COLOURS),
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#DDDDDD",
-            "grid.linewidth": 0.8,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "image.cmap": "gray",
-            "image.interpolation": "nearest",
-            "legend.framealpha": 0.9,
-        }
-    )
+    mpl.rc("figure", figsize=(WIDTH, 3.8), dpi=DPI, facecolor="white")
+    mpl.rc("figure.constrained_layout", use=True, h_pad=0.06, w_pad=0.06)
+    mpl.rc("font", size=13)
+    mpl.rc("axes", titlesize=13, labelsize=13, prop_cycle=cycler(color=COLOURS))
+    mpl.rc("axes", grid=True, axisbelow=True, facecolor="white")
+    mpl.rc("axes.spines", top=False, right=False)
+    mpl.rc("grid", color="#DDDDDD", linewidth=0.8)
+    mpl.rc(("xtick", "ytick"), labelsize=12)
+    mpl.rc("legend", fontsize=12, framealpha=0.9)
+    mpl.rc("lines", linewidth=2.2, markersize=6)
+    mpl.rc("image", cmap="gray", interpolation="nearest")
 
 
 style()
@@ -79,10 +62,15 @@ def number(value: float, digits: int = 2) -> str:
     return text.translate({ord(","): "\u202f", ord("."): ",", ord("-"): "\u2212"})
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """French writing of a share in 0..1: « 91 % », with a no-break space."""
+    return f"{number(100 * share, digits)}\u00a0%"
+
+
 class _FrenchTicks(ScalarFormatter):
     """Matplotlib's default ticks with a decimal comma."""
 
-    def __call__(self, x, pos=None):
+    def __call__(self, x: float, pos: int | None = None) -> str:
         return super().__call__(x, pos).replace(".", ",")
 
 
@@ -90,12 +78,13 @@ def show(fig: Figure, alt: str) -> None:
     """Displays `fig` as a PNG with its text alternative, and closes it.
 
     alt: French, at least 20 characters: what one sees, its numbers taken from variables; else
-    `ValueError`. The output is {"image/png", "text/plain": alt} with the output metadata
-    {"image/png": {"alt": alt}}: the place where IPython's `Image(alt=...)` writes it and where
-    nbconvert and this book's extension read it; VS Code takes text/plain. JupyterLab 4, Colab
-    and GitHub read neither and offer no other way for an image (the alternative, an <img> in
-    text/html, would double the file or lose the picture where HTML is not trusted): there, the
-    paragraph after each figure says what was seen.
+    `ValueError`. The output is {"image/png", "text/plain": alt} with the metadata
+    {"image/png": {"alt": alt}}: where IPython's `Image(alt=...)` writes it, where nbconvert and
+    this book's extension read it; VS Code reads text/plain to its users. JupyterLab 4 gives its
+    images no alternative at all, and nothing says that Colab and GitHub do. An <img alt> in
+    text/html is no way out: beside the PNG it doubles the notebook, alone it hides the picture
+    from the book and wherever HTML is not trusted. So the paragraph after each figure must say
+    what was seen.
 
     Axes left with Matplotlib's default ticks get a decimal comma. 100 dpi, opaque white.
     Without IPython's display (a script, a test) nothing is shown.
@@ -168,21 +157,29 @@ def grid(
     fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
-        ax.grid(False)
         ax.spines[:].set_visible(False)
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
-        if image.ndim == 3 and image.shape[2] == 1:
-            image = image[..., 0]
-        if image.ndim == 2:
-            low, high = limits or ((0, 255) if image.dtype == np.uint8 else (0, 1))
-            ax.imshow(image, cmap=cmap, vmin=low, vmax=high)
-        else:
-            ax.imshow(image if image.dtype == np.uint8 else np.clip(image, 0, 1))
+        _draw(ax, image, cmap, limits)
         if titles:
             ax.set_title(titles[i], fontsize=size, pad=3)
     for ax, label in zip(axes[:, 0], row_labels or (), strict=False):
         ax.set_ylabel(label)
     return fig
+
+
+def _draw(
+    ax: plt.Axes,
+    image: np.ndarray,
+    cmap: str = "gray",
+    limits: tuple[float, float] | None = None,
+) -> None:
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.ndim == 2:
+        low, high = limits or ((0, 255) if image.dtype == np.uint8 else (0, 1))
+        ax.imshow(image, cmap=cmap, vmin=low, vmax=high)
+    else:
+        ax.imshow(image if image.dtype == np.uint8 else np.clip(image, 0, 1))
 
 
 def curves(
@@ -221,15 +218,8 @@ def curves(
             ax.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
     for name, level in (levels or {}).items():
         ax.axhline(level, color="#555555", lw=1.4, ls=(0, (2, 2)))
-        ax.annotate(
-            name,
-            (1, level),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            fontsize=12,
-            color="#333333",
-        )
+        side = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+        ax.text(1, level, name, fontsize=12, color="#333333", **side)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if x is None:
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -251,13 +241,13 @@ def overlay(
 
     image as in `grid`; masks: {title: integers (h, w)}; class 0 is the background, left clear.
     """
-    image = np.asarray(image).squeeze()
+    image = np.asarray(image)
     panels = {title: None, **masks}
-    height = 0.95 * WIDTH / len(panels) * image.shape[0] / image.shape[1] + 0.8
+    height = 0.95 * WIDTH / len(panels) * image.shape[0] / image.shape[1] + 0.9
     fig, axes = plt.subplots(1, len(panels), figsize=(WIDTH, height), squeeze=False)
     classes = list(zip(class_names, (None, *COLOURS), strict=False))
     for ax, (name, mask) in zip(axes.flat, panels.items(), strict=True):
-        ax.imshow(image)
+        _draw(ax, image)
         ax.set_title(name)
         ax.axis("off")
         for k, (_, colour) in enumerate(classes[1:] if mask is not None else (), start=1):
@@ -289,20 +279,13 @@ def confusion(
     for i in range(n):
         for j in range(n):
             rgb = plt.get_cmap("Blues")(values[i, j] / 100)[:3]
-            ax.text(
-                j,
-                i,
-                number(shown[i, j], 0),
-                ha="center",
-                va="center",
-                fontsize=13 if n <= 6 else 11,
-                color="white" if np.dot(rgb, (0.2126, 0.7152, 0.0722)) < 0.5 else "black",
-            )
+            ink = "white" if np.dot(rgb, (0.2126, 0.7152, 0.0722)) < 0.5 else "black"
+            text = ax.text(j, i, number(shown[i, j], 0), color=ink, fontsize=13 if n <= 6 else 11)
+            text.set(ha="center", va="center")
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if n > 3 else {}
     ax.set_xticks(range(n), class_names, **slanted)
     ax.set_yticks(range(n), class_names)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.grid(False)
     return fig
 
 
@@ -355,8 +338,9 @@ def scatter(
         colour = COLOURS[k % len(COLOURS)]
         ax.plot(*of_class.T, MARKERS[k % 10], ms=4, color=colour, alpha=0.5, mew=0)
         outline = [patheffects.withStroke(linewidth=3, foreground="white")]
-        text = ax.text(*np.median(of_class, axis=0), name, color=colour, path_effects=outline)
-        text.set(ha="center", va="center", weight="bold")
+        text = ax.text(*np.median(of_class, axis=0), name, path_effects=outline)
+        darker = 0.6 * np.array(mpl.colors.to_rgb(colour))
+        text.set(ha="center", va="center", weight="bold", color=darker)
         texts.append(text)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     _spread(fig, texts)
@@ -367,7 +351,7 @@ def _spread(fig: Figure, texts: Sequence[Text]) -> None:
     """Moves centred texts up or down until none covers another."""
     fig.draw_without_rendering()
     boxes = [text.get_window_extent() for text in texts]
-    sizes = np.array([(box.width + 4, box.height) for box in boxes])
+    sizes = np.array([(box.width + 4, box.height + 1) for box in boxes])
     centres = np.array([((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes])
     for _ in range(100):
         for i in range(len(texts)):

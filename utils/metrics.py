@@ -6,7 +6,7 @@ are `ValueError`s in French: a reader may meet them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -38,7 +38,12 @@ def iou(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return int((true & pred).sum()) / union if union else 1.0
 
 
-def per_class(metric, y_true: ArrayLike, y_pred: ArrayLike, n_classes: int) -> np.ndarray:
+def per_class(
+    metric: Callable[[ArrayLike, ArrayLike], float],
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    n_classes: int,
+) -> np.ndarray:
     """`metric` (`dice` or `iou`) of each class against the rest: float64 (n_classes,).
 
     y_true, y_pred: integer label maps of equal shapes, values 0..n_classes-1. A class absent from

@@ -8,7 +8,7 @@ import importlib
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -73,7 +73,8 @@ def profile() -> Profile:
         return "full"
     if value:
         raise ValueError(
-            f"COURSE_PROFILE vaut « {value} » : choisissez « quick » (rapide) ou « full » (complet)."
+            f"COURSE_PROFILE vaut « {value} » : choisissez « quick » (rapide) ou « full » "
+            "(complet)."
         )
     return "full" if gpu_name() else "quick"
 
@@ -195,3 +196,13 @@ def show_bundle(markdown: str, mime: str | None = None, data: dict[str, Any] | N
 def show_markdown(text: str) -> None:
     """Display Markdown in a notebook, print it elsewhere."""
     show_bundle(text)
+
+
+def show_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
+    """Display a Markdown table; cells are written with ``str`` and may hold Markdown."""
+
+    def line(cells: Iterable[object]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    rule = line(":--" for _ in header)
+    show_markdown("\n".join([line(header), rule, *(line(row) for row in rows)]))

@@ -75,7 +75,8 @@ class Claim:
 def _equal(measured: Any, stated: Any, tolerance: float) -> bool:
     if _number(measured) and _number(stated):
         return abs(measured - stated) <= tolerance
-    return provenance.plain(measured) == provenance.plain(stated)
+    same_kind = isinstance(measured, bool | np.bool_) == isinstance(stated, bool)
+    return same_kind and provenance.plain(measured) == provenance.plain(stated)
 
 
 def _number(value: Any) -> bool:
@@ -176,20 +177,18 @@ def french(value: Any) -> str:
         return "oui" if value else "non"
     if isinstance(value, list):
         return f"({' ; '.join(french(item) for item in value)})"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f")
-    if isinstance(value, float):
-        return f"{value:,.4g}".replace(",", "\u202f").replace(".", ",")
+    if isinstance(value, int | float):
+        text = f"{value:,}" if isinstance(value, int) or value.is_integer() else f"{value:,.4g}"
+        return text.removesuffix(".0").translate({44: "\u202f", 45: "\u2212", 46: ","})
     return str(value)
 
 
 def summary() -> None:
     """Display the verdicts of this run as a table: the chapter's *Ce que nous avons vérifié*."""
     claims = load_claims()
-    rows = ["| Verdict | Ce que dit le document | Ce que montre l'exécution |", "|:--|:--|:--|"]
+    rows = []
     for fact in _made.values():
         claim, given = claims[fact["id"]], fact["verdict"]
         shown = "…" if fact["measured"] is None else french(fact["measured"])
-        quote = claim.quote.replace("|", "\\|")
-        rows.append(f"| {MARKS[given]} {given} | {quote} | {shown}. {claim.note} |")
-    runtime.show_markdown("\n".join(rows))
+        rows.append((f"{MARKS[given]} {given}", f"« {claim.quote} »", f"{shown}. {claim.note}"))
+    runtime.show_table(("Verdict", "Ce que dit le document", "Ce que montre l'exécution"), rows)

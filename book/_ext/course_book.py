@@ -14,6 +14,7 @@ import course_data
 import course_pages
 from course_french import typography
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -24,6 +25,8 @@ MARKERS = {
     "claims": course_pages.claims_page,
     "status": course_pages.status_table,
     "chapters": course_pages.chapters_table,
+    "start": course_pages.start,
+    "hero": course_pages.hero,
 }
 GENERATED = ("index", "book/claims", "book/status")
 # A quote block that opens with one of these words in bold is shown as a box of that kind.
@@ -63,9 +66,23 @@ def prepare_source(app: Sphinx, docname: str, source: list[str]) -> None:
         app.env.note_dependency(str(course.root / "book/claims.yml"))
         return
     base = "../" * docname.count("/")
-    source[0] = re.sub(
-        r"<!-- course: (\w+) -->", lambda match: MARKERS[match[1]](course, base), source[0]
-    )
+
+    def generate(match: re.Match[str]) -> str:
+        name, *arguments = match[1].split()
+        if name == "hero":
+            write_picture(Path(app.outdir), course, *arguments)
+        return MARKERS[name](course, base, *arguments)
+
+    source[0] = re.sub(r"<!-- course: (.+?) -->", generate, source[0])
+
+
+def write_picture(site: Path, course: course_data.Course, claim_id: str) -> None:
+    """Write the landing page's picture, the figure that proves a claim, into the site."""
+    figure = course_pages.proof_figure(course, claim_id)
+    if figure:
+        path = site / course_pages.HERO_IMAGE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(figure[0])
 
 
 def describe_figures(app: Sphinx, doctree: nodes.document) -> None:
@@ -78,11 +95,41 @@ def describe_figures(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def mark_boxes(app: Sphinx, doctree: nodes.document) -> None:
+    """Give quote blocks that open with a known bold word their class; drop empty table heads."""
     for quoted in doctree.findall(nodes.block_quote):
         bold = next(quoted.findall(nodes.strong), None)
         kind = next((k for word, k in BOXES.items() if bold and bold.astext().startswith(word)), "")
         if kind:
             quoted["classes"] += ["box", kind]
+    for head in list(doctree.findall(nodes.thead)):
+        if not head.astext().strip():  # `| | |`: Markdown has no table without a head
+            head.parent.remove(head)
+
+
+def link_terms(app: Sphinx, doctree: nodes.document) -> None:
+    """Link each term written ***so*** to its glossary entry; a missing entry is a warning."""
+    docname = app.env.docname
+    if not docname.startswith("notebooks/"):
+        return
+    entries = course_data.glossary(Path(app.srcdir) / "book/glossary.md")
+    app.env.note_dependency(str(Path(app.srcdir) / "book/glossary.md"))
+    for strong in list(doctree.findall(nodes.strong)):
+        emphasis = strong.parent
+        if not isinstance(emphasis, nodes.emphasis) or emphasis.astext() != strong.astext():
+            continue
+        entry = entries.get(course_data.term_key(strong.astext()))
+        if entry is None:
+            logger.warning(
+                "no entry in book/glossary.md for the term ***%s***",
+                strong.astext(),
+                location=docname,
+            )
+            continue
+        link = addnodes.pending_xref(
+            refdomain="std", reftype="term", reftarget=entry, refexplicit=True, refdoc=docname
+        )
+        emphasis.replace_self(link)
+        link += nodes.inline("", "", emphasis, classes=["term"])
 
 
 def set_buttons(
@@ -98,9 +145,12 @@ def set_buttons(
         out = course_pages.links(course, chapter)
         buttons.append(_link("Ouvrir dans Colab", out["colab"], "fas fa-rocket", "colab"))
         files = [
-            _link(f"Notebook ({suffix})" if suffix == ".ipynb" else f"Script ({suffix})",
-                  context["pathto"](f"_sources/{page}{suffix}", 1), "fas fa-file-code",
-                  f"download{suffix.replace('.', '-')}")
+            _link(
+                f"Notebook ({suffix})" if suffix == ".ipynb" else f"Script ({suffix})",
+                context["pathto"](f"_sources/{page}{suffix}", 1),
+                "fas fa-file-code",
+                f"download{suffix.replace('.', '-')}",
+            )
             for suffix in (".ipynb", ".py")
         ]
         printing = {
@@ -156,6 +206,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", prepare_source)
     app.connect("doctree-read", describe_figures)
     app.connect("doctree-read", mark_boxes)
+    app.connect("doctree-read", link_terms)
     app.connect("html-page-context", set_buttons, priority=600)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

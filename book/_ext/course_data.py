@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from course_french import fold
 
 VERDICT_MIME = "application/vnd.course.verdict+json"
 RUN_MIME = "application/vnd.course.run+json"
@@ -62,6 +64,12 @@ class Course:
 
     def chapter(self, slug: str) -> Chapter | None:
         return next((c for c in self.chapters if c.slug == slug), None)
+
+    def notebook(self, chapter: Chapter) -> Notebook:
+        return json.loads((self.root / f"{chapter.docname}.ipynb").read_text("utf-8"))
+
+    def claim(self, claim_id: str) -> dict[str, Any] | None:
+        return next((claim for claim in self.claims if claim["id"] == claim_id), None)
 
     def verdict(self, claim: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the chapter's run displayed for a claim, None where it displayed nothing."""
@@ -111,6 +119,18 @@ def figure_alts(notebook: Notebook) -> dict[str, str]:
     return alts
 
 
+def figure_before(notebook: Notebook, claim_id: str) -> tuple[bytes, str] | None:
+    """Return the last figure (PNG, alternative text) displayed before the verdict on a claim."""
+    last = None
+    for output in outputs(notebook):
+        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+        if alt and "image/png" in output["data"]:
+            last = b64decode(text(output["data"]["image/png"])), alt
+        if output["data"].get(VERDICT_MIME, {}).get("id") == claim_id:
+            return last
+    return None
+
+
 def title(notebook: Notebook) -> str | None:
     """Return the first level-one heading of a notebook."""
     for cell in notebook["cells"]:
@@ -121,12 +141,29 @@ def title(notebook: Notebook) -> str | None:
     return None
 
 
+def term_key(term: str) -> str:
+    """Return a term as the glossary looks it up: without accents, capitals or plural."""
+    words = re.findall(r"\w+", fold(term))
+    return " ".join(re.sub(r"(?<=\w{3})[sx]$", "", word) for word in words)
+
+
+def glossary(page: Path) -> dict[str, str]:
+    """Return {key: entry} of the terms of ``book/glossary.md`` (the unindented lines)."""
+    entries = re.search(r"^```\{glossary\}$(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    lines = entries[1].splitlines() if entries else []
+    return {term_key(line): line for line in lines if line and line[0] not in " :"}
+
+
 def is_stale(notebook: Notebook) -> bool:
     """True when the code cells are not those whose hash was stamped by the displayed run."""
-    from utils.execute import code_hash
+    from utils import provenance
 
     run = notebook["metadata"].get("course")
-    return bool(run) and run.get("code_hash") != code_hash(notebook)
+    return bool(run) and run["code_hash"] != provenance.code_hash(
+        text(cell["source"])
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code" and "setup" not in cell["metadata"].get("tags", [])
+    )
 
 
 def load(root: Path, repository: str, branch: str = "main") -> Course:

@@ -23,7 +23,8 @@ from sphinx.errors import ExtensionError
 VERSION = "3.2.2"
 # npm view mathjax@3.2.2 dist.integrity
 INTEGRITY = (
-    "sha512-Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="
+    "sha512-Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0"
+    "/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="
 )
 KEPT = ("LICENSE", "es5/tex-chtml.js", "es5/output/chtml/fonts/woff-v2/")
 VENDOR = Path("book/_static/vendor")

@@ -20,18 +20,19 @@ from course_data import (
     Chapter,
     Course,
     Notebook,
+    figure_before,
     outputs,
     shown_verdict,
     text,
 )
-from course_french import NARROW, typography
+from course_french import NARROW, WIDE, typography
 
-ICONS = {
-    "confirmé": "check",
-    "corrigé": "pen",
-    "réfuté": "xmark",
-    "non vérifiable ici": "ban",
-    "à décider": "hourglass",
+MARKS = {
+    "confirmé": "✓",
+    "corrigé": "✎",
+    "réfuté": "✗",
+    "non vérifiable ici": "∅",
+    "à décider": "…",
 }
 CLASSES = {
     "confirmé": "confirmed",
@@ -41,7 +42,8 @@ CLASSES = {
     "à décider": "pending",
 }
 MONTHS = (
-    "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split()
+    *("janvier", "février", "mars", "avril", "mai", "juin"),
+    *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
 )
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 RELATIONS = {"=": "", ">=": "au moins ", "<=": "au plus "}
@@ -116,33 +118,49 @@ def software(run: dict[str, Any]) -> str:
     return f"{BACKENDS[run['backend']]} {version}".strip()
 
 
-def warnings(chapter: Chapter) -> list[str]:
-    """Return what a student must know before trusting the outputs displayed, in French."""
+def notes(chapter: Chapter) -> list[tuple[str, str]]:
+    """Return what a student must know of the outputs displayed: (class, French sentence)."""
     run = chapter.run
     if run is None:
         return [
-            "Ce chapitre n'a pas encore été exécuté de bout en bout : les sorties qu'il affiche, "
-            "s'il y en a, n'ont pas de provenance connue."
+            (
+                "alert",
+                "Ce chapitre n'a pas encore été exécuté de bout en bout : les sorties qu'il "
+                "affiche, s'il y en a, n'ont pas de provenance connue.",
+            )
         ]
     said = []
     if chapter.stale:
         said.append(
-            "Le code a changé depuis cette exécution : les sorties affichées sont celles de la "
-            "version précédente."
-        )
-    if run["profile"] == "quick":
-        said.append(
-            "Le profil rapide entraîne peu, pour vérifier que tout tourne : ses nombres ne se "
-            "citent pas. Ceux du profil complet sont rappelés à côté."
-        )
-    elif run.get("scale") == "cpu":
-        said.append(
-            "Les calculs trop lourds pour un processeur ont été réduits ; le chapitre dit lesquels."
+            (
+                "alert",
+                "Le code a changé depuis cette exécution : les sorties affichées sont celles de "
+                "la version précédente.",
+            )
         )
     if run.get("data") == "synthetic":
         said.append(
-            "Les données de remplacement sont dessinées par le programme : elles font tourner le "
-            "code, elles ne permettent pas de conclure sur les vraies images."
+            (
+                "alert",
+                "Les données de remplacement sont dessinées par le programme : elles font tourner "
+                "le code, elles ne disent rien des vraies images.",
+            )
+        )
+    if run["profile"] == "quick":
+        said.append(
+            (
+                "plain",
+                "Le profil rapide entraîne peu, pour vérifier que tout tourne : ses nombres ne se "
+                "citent pas. Ceux du profil complet, quand ils existent, sont rappelés à côté.",
+            )
+        )
+    elif run.get("scale") == "cpu":
+        said.append(
+            (
+                "plain",
+                "Les calculs trop lourds pour un processeur ont été réduits ; le chapitre dit "
+                "lesquels.",
+            )
         )
     return said
 
@@ -152,16 +170,19 @@ def badge(word: str, count: int | None = None) -> str:
     label = word if count is None else f"{count} {_plural(word, count)}"
     return (
         f'<span class="verdict-badge {CLASSES[word]}">'
-        f'<i class="fa-solid fa-{ICONS[word]}" aria-hidden="true"></i> {label}</span>'
+        f'<span aria-hidden="true">{MARKS[word]}</span> {label}</span>'
     )
 
 
 def _plural(word: str, count: int) -> str:
     if count < 2 or word == "à décider":
         return word
-    return word.replace("confirmé", "confirmés").replace("corrigé", "corrigés").replace(
-        "réfuté", "réfutés"
-    ).replace("vérifiable", "vérifiables")
+    return (
+        word.replace("confirmé", "confirmés")
+        .replace("corrigé", "corrigés")
+        .replace("réfuté", "réfutés")
+        .replace("vérifiable", "vérifiables")
+    )
 
 
 def badges(counts: Counter[str]) -> str:
@@ -196,7 +217,7 @@ def provenance_box(course: Course, chapter: Chapter, base: str = "../") -> str:
         first = f"<strong>Exécution affichée</strong>{prose(' : ' + ' · '.join(facts))}"
     else:
         first = "<strong>Aucune exécution enregistrée</strong>"
-    notes = "".join(f'<p class="note">{prose(note)}</p>' for note in warnings(chapter))
+    said = "".join(f'<p class="note {kind}">{prose(note)}</p>' for kind, note in notes(chapter))
     counts = course.counts(chapter)
     verdicts = (
         f'<p class="counts">{badges(counts)} '
@@ -209,7 +230,7 @@ def provenance_box(course: Course, chapter: Chapter, base: str = "../") -> str:
     downloads = f"{base}_sources/{chapter.docname}"
     return (
         '<aside class="provenance" aria-label="Provenance des résultats">'
-        f"<p>{first}</p>{notes}{verdicts}"
+        f"<p>{first}</p>{said}{verdicts}"
         '<p class="actions">'
         f'<a href="{out["colab"]}"><i class="fa-solid fa-play" aria-hidden="true"></i> '
         "Ouvrir dans Colab</a> "
@@ -226,7 +247,7 @@ def anchor(chapter: Chapter) -> str:
 
 
 def prepare(notebook: Notebook, course: Course, chapter: Chapter) -> Notebook:
-    """Return the notebook as the book renders it: box under the title, verdicts with anchors.
+    """Return the notebook as the book renders it: number, box under the title, anchors.
 
     The file on disk, which readers download and Colab opens, is left as it is.
     """
@@ -242,8 +263,8 @@ def prepare(notebook: Notebook, course: Course, chapter: Chapter) -> Notebook:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             source, found = re.subn(
-                r"^(# .+)$",
-                lambda match: f"{match[1]}\n\n{box}\n",
+                r"^# (.+)$",
+                lambda match: f"# {chapter.number}. {match[1]}\n\n{box}\n",
                 text(cell["source"]),
                 count=1,
                 flags=re.MULTILINE,
@@ -261,14 +282,11 @@ def _wrap(output: dict[str, Any], chapter: Chapter) -> None:
     if verdict:
         name, word = escape(verdict["id"]), verdict["verdict"]
         stored = " stored" if verdict["stored"] else ""
-        opening = (
-            f'<div class="verdict {CLASSES[word]}{stored}" id="verdict-{name}">'
-            f'<i class="fa-solid fa-{ICONS[word]}" aria-hidden="true"></i>'
-        )
+        opening = f'<div class="verdict {CLASSES[word]}{stored}" id="verdict-{name}">'
         closing = (
-            f'<a class="registry" href="../book/claims.html#registre-{name}" '
-            f'title="Cette affirmation dans le registre" aria-label="Cette affirmation dans le '
-            f'registre"><i class="fa-solid fa-table-list" aria-hidden="true"></i></a></div>'
+            f'<div class="registry"><a href="../book/claims.html#registre-{name}" '
+            'title="Cette affirmation au registre" aria-label="Cette affirmation au registre">'
+            '<i class="fa-solid fa-table-list" aria-hidden="true"></i></a></div></div>'
         )
     elif run:
         opening, closing = '<div class="run-banner">', "</div>"
@@ -312,9 +330,7 @@ def claims_page(course: Course, base: str = "../") -> str:
     return "\n\n".join(parts)
 
 
-def _claims_table(
-    course: Course, chapter: Chapter, rows: list[dict[str, Any]], base: str
-) -> str:
+def _claims_table(course: Course, chapter: Chapter, rows: list[dict[str, Any]], base: str) -> str:
     name = f"Chapitre {chapter.number} : {chapter.title}"
     heading = (
         f"({anchor(chapter)})=\n### {name}"
@@ -328,7 +344,7 @@ def _claims_table(
     body = "".join(_claim_row(claim, course.verdict(claim), chapter, base) for claim in rows)
     return (
         f'{heading}\n\n<table class="course-table claims" role="table">'
-        f'<caption>{prose(f"Affirmations du chapitre {chapter.number}")}</caption>'
+        f"<caption>{prose(f'Affirmations du chapitre {chapter.number}')}</caption>"
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
         f'<tbody role="rowgroup">{body}</tbody></table>'
     )
@@ -337,33 +353,36 @@ def _claims_table(
 def _claim_row(
     claim: dict[str, Any], found: dict[str, Any] | None, chapter: Chapter, base: str
 ) -> str:
-    word = shown_verdict(claim, found)
-    stated = claim.get("stated")
-    said = f"<q>{prose(claim['quote'])}</q>"
-    if stated is not None:
-        relation = RELATIONS[claim.get("relation", "=")]
-        said += f'<p class="stated">Annoncé{NARROW}: {relation}<b>{value(stated)}</b></p>'
+    said = f"<p>{prose('« ' + claim['quote'] + ' »')}</p>"
+    relation = RELATIONS[claim.get("relation", "=")]
+    said += _fact("Annoncé", claim.get("stated"), before=relation)
     shown = ""
     if found:
-        stored = " (profil complet)" if found["stored"] else ""
-        shown += f'<p class="measured">Mesuré{NARROW}: <b>{value(found["measured"])}</b>{stored}</p>'
-    if claim.get("corrected") is not None and word == "corrigé":
-        shown += f'<p class="measured">Valeur juste{NARROW}: <b>{value(claim["corrected"])}</b></p>'
+        after = " (profil complet)" if found["stored"] else ""
+        shown += _fact("Mesuré", found["measured"], after=after)
+    else:
+        shown += _fact("Valeur juste", claim.get("corrected"))
     for key in ("reason", "note"):
         if claim.get(key):
             shown += f"<p>{prose(claim[key])}</p>"
     if found:
         href = f"{base}{chapter.docname}.html#verdict-{escape(claim['id'])}"
-        where = "Voir la preuve"
-        shown += f'<p><a href="{href}">{where}</a></p>'
+        shown += f'<p><a href="{href}">Voir la preuve</a></p>'
     elif not chapter.written:
-        shown += f"<p>Chapitre à venir.</p>"
+        shown += "<p>Chapitre à venir.</p>"
     cells = (
-        ("Verdict", badge(word)),
+        ("Verdict", badge(shown_verdict(claim, found))),
         ("Ce que dit le document", said),
         ("Ce que l’exécution montre", shown),
     )
     return f'<tr role="row" id="registre-{escape(claim["id"])}">{_cells(cells)}</tr>'
+
+
+def _fact(label: str, fact: Any, before: str = "", after: str = "") -> str:
+    """Return « Mesuré : 0,908 »; nothing for yes and no, which the verdict already says."""
+    if fact is None or isinstance(fact, bool):
+        return ""
+    return f'<p class="fact">{label}{WIDE}: {before}<b>{value(fact)}</b>{after}</p>'
 
 
 def _cells(cells: tuple[tuple[str, str], ...]) -> str:
@@ -424,7 +443,59 @@ def chapters_table(course: Course, base: str = "") -> str:
             title = f'<a href="{base}{chapter.docname}.html">{title}</a>'
         items.append(
             f'<li class="{"written" if chapter.written else "planned"}" value="{chapter.number}">'
-            f'<div><p class="title">{title}</p><p class="summary">{prose(chapter.summary)}</p></div>'
+            f'<div><p class="title">{title}</p>'
+            f'<p class="summary">{prose(chapter.summary)}</p></div>'
             f'<p class="state">{state}</p></li>'
         )
     return f'<ol class="chapters">{"".join(items)}</ol>'
+
+
+def start(course: Course, base: str = "") -> str:
+    """Return the landing page's ways in: the first written chapter, the verdicts, the usage."""
+    first = next((chapter for chapter in course.chapters if chapter.written), None)
+    ways = [
+        ("book/claims.html", "Voir ce qui a été vérifié"),
+        ("book/usage.html", "Utiliser le cours"),
+    ]
+    if first:
+        ways.insert(0, (f"{first.docname}.html", f"Commencer : {first.title}"))
+    items = "".join(f'<a href="{base}{href}">{prose(label)}</a>' for href, label in ways)
+    return f'<p class="ways">{items}</p>'
+
+
+HERO_IMAGE = "_images/hero.png"
+
+
+def proof_figure(course: Course, claim_id: str) -> tuple[bytes, str] | None:
+    """Return the figure that the run showed before its verdict, None where there is none yet."""
+    claim = course.claim(claim_id)
+    chapter = course.chapter(claim["chapter"]) if claim else None
+    if chapter is None or claim_id not in chapter.verdicts:
+        return None
+    return figure_before(course.notebook(chapter), claim_id)
+
+
+def hero(course: Course, base: str, claim_id: str) -> str:
+    """Return the landing page's picture: a statement, the figure of the run, the verdict.
+
+    Empty until the chapter of that claim has been executed. The image file is `HERO_IMAGE`.
+    """
+    figure = proof_figure(course, claim_id)
+    if figure is None:
+        return ""
+    claim = course.claim(claim_id)
+    chapter = course.chapter(claim["chapter"])
+    ran = f", exécution du {date(chapter.run['date'])}" if chapter.run else ""
+    caption = f"Document {claim['document']}, chapitre {chapter.number}{ran}."
+    proof = f"{base}{chapter.docname}.html#verdict-{escape(claim_id)}"
+    return (
+        '<figure class="hero">'
+        '<div class="said"><p class="label">Un document dit</p>'
+        f"<p>{prose('« ' + claim['quote'] + ' »')}</p></div>"
+        '<div class="shown"><p class="label">Une exécution montre</p>'
+        f'<img src="{base}{HERO_IMAGE}" alt="{escape(typography(figure[1]))}"></div>'
+        '<div class="decided"><p class="label">Un verdict tombe</p>'
+        f"<p>{badge(course.verdict(claim)['verdict'])}</p>"
+        f'<p class="note">{prose(claim.get("note", ""))}</p></div>'
+        f'<figcaption>{prose(caption)} <a href="{proof}">Voir la preuve</a></figcaption></figure>'
+    )
