@@ -53,10 +53,10 @@ lock: $(VENV)  ## [UPGRADE=1]: recompile requirements.txt from requirements.in
 	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
 	requirements.in --output-file requirements.txt
 
-backends: .venv-jax/installed.txt .venv-torch/installed.txt  ## the notebooks on JAX and on PyTorch
-	@failed=""; for backend in jax torch; do \
-	KERAS_BACKEND=$$backend .venv-$$backend/bin/python -m pytest -m backends tests \
-	|| failed="$$failed $$backend"; done; \
+backends: $(VENV) .venv-jax/installed.txt .venv-torch/installed.txt  ## the notebooks on JAX and PyTorch; on XLA, and twice
+	@failed=""; for backend in tensorflow:.venv jax:.venv-jax torch:.venv-torch; do \
+	KERAS_BACKEND=$${backend%:*} $${backend#*:}/bin/python -m pytest -m backends tests \
+	|| failed="$$failed $${backend%:*}"; done; \
 	if [ -n "$$failed" ]; then echo "make backends: failed:$$failed"; exit 1; fi
 
 lint: $(VENV)  ## ruff: rules and formatting

@@ -91,7 +91,7 @@ def pets(extra=()):
         annotations.append((f"annotations/trimaps/{name}.png", encoded(trimap)))
         annotations.append((f"annotations/trimaps/._{name}.png", b"junk that macOS leaves"))
     names = list(PETS)
-    for split, chosen in (("trainval", names[:2]), ("test", names[2:])):
+    for split, chosen in (("trainval", names[1::2]), ("test", names[::2])):
         lines = [f"{name} {i} {PETS[name]} {i}\n" for i, name in enumerate(chosen, 1)]
         annotations.append((f"annotations/{split}.txt", "".join(lines).encode()))
     return {

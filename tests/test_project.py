@@ -29,6 +29,8 @@ NOT_IMPORTED = {
 }
 # Imported, but not to be listed: they are there as long as the package that is listed.
 COMES_WITH = {
+    "beautifulsoup4": "jupyter-book",
+    "cycler": "matplotlib",
     "docutils": "sphinx",
     "pybtex": "sphinx",
     "ipython": "ipykernel",

@@ -114,13 +114,17 @@ def test_pet_trimap_border_surrounds_the_pet_and_the_box_holds_it():
         assert set(np.unique(trimap)) == {0, 1, 2}
         assert 0.04 < pet.mean() < 0.6
         assert not (ndimage.binary_dilation(pet, iterations=2) & background).any()
+        # The outline is in the middle of the band: the pet is well inside the box, the outer half
+        # of the band out of it, except where the edge of the picture cuts the animal.
         rows, columns = np.nonzero(pet)
-        assert x_min <= columns.min() <= columns.max() < x_max
-        assert y_min <= rows.min() <= rows.max() < y_max
-        rows, columns = np.nonzero(~background)  # the outer half of the band is out of the box
-        reach = 96 // 43
+        assert x_min + 2 <= columns.min() or x_min == 0
+        assert y_min + 2 <= rows.min() or y_min == 0
+        assert columns.max() + 1 <= x_max - 2 or x_max == 96
+        assert rows.max() + 1 <= y_max - 2 or y_max == 96
+        rows, columns = np.nonzero(~background)
         outer = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        assert np.all(np.abs(np.array(outer) - [x_min, y_min, x_max, y_max]) <= reach)
+        expected = np.clip([x_min - 2, y_min - 2, x_max + 2, y_max + 2], 0, 96)
+        assert np.array_equal(outer, expected)
 
 
 def test_membranes_are_dark_lines_and_organelles_are_dark_too():
@@ -137,17 +141,19 @@ def test_membranes_are_dark_lines_and_organelles_are_dark_too():
         assert np.percentile(depth[label == 0], 95) < 8, "blobs rather than lines"
 
 
-def test_glasses_change_the_pixels_around_the_eyes_and_no_others():
-    for woman in (True, False):
-        for skin in range(6):
-            bare = replace(PLAIN, woman=woman, skin=skin)
-            where = changed(bare, replace(bare, glasses=True))
-            rows, columns = np.nonzero(where)
-            assert where.sum() > 150, skin
-            assert rows.min() >= 30
-            assert rows.max() <= 50
-            assert columns.min() >= 18
-            assert columns.max() <= 62
+@pytest.mark.parametrize("skin", range(6))
+def test_glasses_change_the_pixels_around_the_eyes_and_no_others(skin):
+    """And are as visible on every skin, with every frame (three, by the scene)."""
+    for scene in range(3):
+        bare = replace(PLAIN, scene=scene, skin=skin)
+        worn = replace(bare, glasses=True)
+        rows, columns = np.nonzero(changed(bare, worn))
+        assert rows.min() >= 30
+        assert rows.max() <= 50
+        assert columns.min() >= 18
+        assert columns.max() <= 62
+        difference = np.abs(draw(bare).astype(int) - draw(worn)).max(axis=-1)
+        assert (difference > 40).sum() > 90
 
 
 def test_a_beard_changes_the_lower_face_and_hair_the_rest_of_the_head():

@@ -316,10 +316,11 @@ def _hair_in_front(pen: _Pen) -> None:
 
     height = (0.98 + 0.8 * g["volume"]) * sqrt(1 - (g["part"] / g["width"]) ** 2)
     root, t = np.array([g["part"], -height]), np.linspace(0, 1, 7)[:, None]
-    for k in range(1, 24, 2):  # strands, from the parting to the hairline
+    for k in range(3, 22, 2):  # strands, from the parting to the hairline
         bend = (outer[44 - round(1.35 * k)] + inner[k]) / 2
         strand = (1 - t) ** 2 * root + 2 * t * (1 - t) * bend + t**2 * inner[k]
-        pen.line(strand, _tone(pen.hair, 1.4 if k % 4 == 1 else 0.62, 80), 0.03, depth=0)
+        shade = _tone(pen.hair, 1.4 if k % 4 == 1 else 0.62, 80)
+        pen.line(strand, shade, 0.03, depth=t[:, 0] * front[k])
     if pen.curly:
         r = 0.07 * SCALE * pen.side
         curls = np.concatenate([outer[2:-2:3] * 0.97, outer[3:-3:3] * 0.84])

@@ -156,10 +156,12 @@ def glossary(page: Path) -> dict[str, str]:
 
 def is_stale(notebook: Notebook) -> bool:
     """True when the code cells are not those whose hash was stamped by the displayed run."""
+    run = notebook["metadata"].get("course")
+    if not run:
+        return False
     from utils import provenance
 
-    run = notebook["metadata"].get("course")
-    return bool(run) and run["code_hash"] != provenance.code_hash(
+    return run["code_hash"] != provenance.code_hash(
         text(cell["source"])
         for cell in notebook["cells"]
         if cell["cell_type"] == "code" and "setup" not in cell["metadata"].get("tags", [])

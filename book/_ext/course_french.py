@@ -66,7 +66,8 @@ def typography(text: str) -> str:
     text = re.sub(r" ([;!?])", NARROW + r"\1", text)
     text = re.sub(r" ([:»%])", WIDE + r"\1", text)
     text = text.replace("« ", "«" + WIDE)
-    return re.sub(r"(?<=\w)'(?=[\w«]|$)", "’", text)
+    text = re.sub(r"(?<=\w)'(?=[\w«])", "’", text)
+    return re.sub(r"\b([cdjlmnst]|\w*qu)'$", r"\1’", text, flags=re.IGNORECASE)
 
 
 def set_typography(app: Sphinx, doctree: nodes.document) -> None:

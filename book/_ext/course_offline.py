@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -83,10 +84,10 @@ def vendor_mathjax(app: Sphinx) -> None:
     install(Path(app.srcdir) / VENDOR, registry)
 
 
-def drop_thebe(
+def drop_thebe_scripts(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
-    """Jupyter Book adds Thebe even when off: a script error and an unpkg address on each page."""
+    """Jupyter Book adds Thebe even when off: a script error, an unpkg address on each page."""
     context["script_files"] = [
         script
         for script in context["script_files"]
@@ -94,7 +95,14 @@ def drop_thebe(
     ]
 
 
+def drop_thebe_settings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    for raw in list(doctree.findall(nodes.raw)):
+        if "x-thebe-config" in raw.astext() or raw.astext().startswith("<script>kernelName"):
+            raw.parent.remove(raw)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", vendor_mathjax, priority=100)
-    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("doctree-resolved", drop_thebe_settings, priority=900)
+    app.connect("html-page-context", drop_thebe_scripts, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -400,7 +400,7 @@ def status_table(course: Course, base: str = "../") -> str:
     rows = "".join(_status_row(course, chapter, columns, base) for chapter in course.chapters)
     return (
         '<table class="course-table status" role="table">'
-        "<caption>Les onze chapitres et leur dernière exécution</caption>"
+        "<caption>Les chapitres et leur dernière exécution</caption>"
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
         f'<tbody role="rowgroup">{rows}</tbody></table>'
     )

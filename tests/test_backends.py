@@ -1,0 +1,89 @@
+"""The same notebooks elsewhere: JAX and PyTorch, XLA, and twice in a row (``make backends``).
+
+Which of these tests run depends on ``KERAS_BACKEND``; each notebook is executed in a fresh kernel
+and nothing is written.
+"""
+
+import importlib.util
+
+import keras
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from utils import execute, runtime, verdicts
+
+BACKEND = keras.config.backend()
+pytestmark = [pytest.mark.backends, pytest.mark.parametrize("name", execute.names())]
+
+TWO_STEPS = """\
+import keras
+
+def fit_two_steps(self, *args, _fit=keras.Model.fit, **kwargs):
+    return _fit(self, *args, **kwargs | {"epochs": 1, "steps_per_epoch": 2})
+
+keras.Model.fit = fit_two_steps
+"""
+XLA = """\
+import keras
+
+def compile_with_xla(self, *args, _compile=keras.Model.compile, **kwargs):
+    return _compile(self, *args, **kwargs | {"jit_compile": True})
+
+keras.Model.compile = compile_with_xla
+"""
+# Stored files and times differ from run to run; everything else must not.
+TIMED = ("exécution rapide ici",)
+
+
+def run(name: str, preamble: str = "") -> nbformat.NotebookNode:
+    """Execute a notebook in the quick profile, with some code after its setup cell."""
+    notebook = execute.read(name)
+    if preamble:
+        setup = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+        notebook.cells.insert(setup + 1, nbformat.v4.new_code_cell(preamble))
+    NotebookClient(
+        notebook,
+        timeout=900,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(execute.NOTEBOOKS)}},
+    ).execute()
+    return notebook
+
+
+def displayed(notebook: nbformat.NotebookNode) -> list[str]:
+    """Text and pictures that the cells display."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {"text/plain": output.get("text")})
+            found += [str(data[key]) for key in ("text/markdown", "image/png") if key in data]
+            found += [str(data["text/plain"])] if len(data) == 1 else []
+    return [text for text in found if not any(mark in text for mark in TIMED)]
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="for JAX and PyTorch")
+def test_runs_without_tensorflow(name):
+    assert importlib.util.find_spec("tensorflow") is None, "this environment must not have it"
+    notebook = run(name, TWO_STEPS)
+    assert execute.banner(notebook)["backend"] == BACKEND
+    facts = execute.bundles(notebook, verdicts.VERDICT_MIME)
+    claims = [c for c in verdicts.load_claims().values() if c.chapter == name]
+    decidable = [claim for claim in claims if claim.verdict != verdicts.NOT_DECIDABLE]
+    assert {fact["id"] for fact in facts} == {claim.id for claim in decidable}
+    assert all(fact["matches"] for fact in facts)
+    foreign = {c.id for c in decidable if c.backend not in (None, BACKEND)}
+    assert {fact["id"] for fact in facts if fact["stored"]} >= foreign
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="with the default backend")
+def test_runs_compiled_as_on_a_gpu(name):
+    run(name, XLA)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="with the default backend")
+def test_two_quick_runs_give_identical_numbers(name):
+    first, second = displayed(run(name)), displayed(run(name))
+    assert len(first) > 5
+    assert first == second
+    assert runtime.profile() == "quick"
