@@ -80,13 +80,15 @@ def archive(members):
 def pets(extra=()):
     """images.tar.gz and annotations.tar.gz: each photograph has its own grey level.
 
-    The trimap of a picture is 1 (pet) on the left, 3 (border) in the middle, 2 on the right.
+    The trimaps are three bands: 1, 3, 2 (pet, border, background) for the first picture, then
+    2, 1, 3, then 3, 2, 1, and so on.
     `extra`: more members of images.tar.gz.
     """
     images, annotations = [], []
-    trimap = np.repeat(np.array([[1, 3, 2]], dtype="uint8"), 10, axis=1).repeat(20, axis=0)
     for i, name in enumerate(PETS):
         photograph = np.full((20, 30, 3), 40 * (i + 1), dtype="uint8")
+        bands = np.roll(np.array([1, 3, 2], dtype="uint8"), i)
+        trimap = np.tile(bands.repeat(10), (20, 1))
         images.append((f"images/{name}.jpg", encoded(photograph, "JPEG")))
         annotations.append((f"annotations/trimaps/{name}.png", encoded(trimap)))
         annotations.append((f"annotations/trimaps/._{name}.png", b"junk that macOS leaves"))

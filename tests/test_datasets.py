@@ -115,8 +115,8 @@ def test_pets_public_layout(data, monkeypatch):
     assert (found.images.shape, found.images.dtype) == ((4, 10, 10, 3), "uint8")
     grey = found.images.mean(axis=(1, 2, 3))  # each photograph has its own, so pairs are checked
     np.testing.assert_allclose(grey, [40, 80, 120, 160], atol=2)
-    row = [0] * 3 + [2] * 4 + [1] * 3  # pet, border, background: nothing in between
-    assert (found.masks == np.array(row, dtype="uint8")).all()
+    for i, mask in enumerate(found.masks):  # pet, border, background, turned: nothing in between
+        assert (mask == np.roll([0, 2, 1], i).repeat([3, 4, 3])).all()
     assert found.masks.dtype == "uint8"
 
 

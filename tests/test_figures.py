@@ -229,6 +229,12 @@ def test_confusion_writes_counts_or_row_percentages_legibly():
     assert [t.get_text() for t in rates.get_yticklabels()] == ["non", "oui"]
 
 
+def test_heatmap_writes_and_shades_each_share_by_itself():
+    (ax,) = figures.heatmap([[1.0, 0.2], [0.2, 0.4]], ["a", "b"], "x", "y").axes
+    assert [text.get_text() for text in ax.texts] == ["100", "20", "20", "40"]
+    np.testing.assert_allclose(ax.images[0].get_array(), [[100, 20], [20, 40]])
+
+
 def test_confusion_accepts_a_class_without_example():
     (ax,) = figures.confusion([[0, 0], [2, 2]], ["a", "b"], "x", "y", normalise=True).axes
     assert [t.get_text() for t in ax.texts] == ["0", "0", "50", "50"]
@@ -260,3 +266,8 @@ def test_scatter_names_each_class_at_its_median_and_parts_the_names():
     one, other = (t.get_window_extent() for t in ax.texts[:2])
     assert not one.overlaps(other)
     assert len({line.get_marker() for line in ax.lines}) == 3
+
+
+def test_percent_is_french():
+    assert figures.percent(0.9136, 1) == "91,4\u00a0%"
+    assert figures.percent(0.5) == "50\u00a0%"

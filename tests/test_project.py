@@ -35,7 +35,6 @@ COMES_WITH = {
     "pybtex": "sphinx",
     "ipython": "ipykernel",
     "packaging": "pytest",
-    "requests": "pooch",
     "jax": "make backends",
     "torch": "make backends",
 }
@@ -361,6 +360,12 @@ def test_environment_is_installed_once_and_whole(installer):
         file.write("colour==1\n")
     os.utime(root / "requirements.txt", (2_000_000_000, 2_000_000_000))
     assert install() == (True, ["pip"])
+    (root / ".venv/installed.txt").write_text("other pins")
+    os.utime(root / ".venv/installed.txt", (1_000_000_000, 1_000_000_000))
+    (root.parent / "fail").touch()
+    assert install() == (False, ["pip"])
+    (root.parent / "fail").unlink()
+    assert install() == (True, ["venv", "pip"]), "an interrupted upgrade starts again from nothing"
     assert (root / ".venv/installed.txt").read_text() == (root / "requirements.txt").read_text()
 
 
@@ -403,8 +408,13 @@ def test_new_chapter_passes_the_tests(copy):
         assert result.returncode == 0, result.stdout + result.stderr
 
     python("tools/new_chapter.py", "12_attention")
+    assert "template" not in (copy / "notebooks/12_attention.py").read_text(encoding="utf8")
     python("-m", "ruff", "check", "notebooks/12_attention.py")
     python("-m", "ruff", "format", "--check", "notebooks/12_attention.py")
     python("-m", "pytest", "-q", "-k", "12_attention", "tests/test_notebooks.py")
+    vendor = ROOT / "book/_static/vendor"
+    if vendor.exists():  # MathJax, without which no book is built offline
+        shutil.copytree(vendor, copy / "book/_static/vendor")
+        python("tools/book.py")
     with pytest.raises(ValueError, match="exists"):
         new_chapter.add(copy, "12_attention")

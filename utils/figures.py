@@ -269,10 +269,25 @@ def confusion(
 ) -> Figure:
     """Confusion matrix: counts (n, n), rows the true classes; `normalise`: percent of each row."""
     counts = np.asarray(matrix, dtype=float)
-    n = len(class_names)
     total = counts.sum(axis=1, keepdims=True)
-    values = 100 * np.divide(counts, total, where=total > 0, out=np.zeros_like(counts))
-    shown = values if normalise else counts
+    shares = np.divide(counts, total, where=total > 0, out=np.zeros_like(counts))
+    return heatmap(shares, class_names, xlabel, ylabel, None if normalise else counts)
+
+
+def heatmap(
+    shares: ArrayLike,
+    class_names: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    written: ArrayLike | None = None,
+) -> Figure:
+    """Shares (n, n) in 0..1 of pairs of classes: darker is more; each cell says its percentage.
+
+    written: numbers (n, n) to write in the cells instead.
+    """
+    values = 100 * np.asarray(shares, dtype=float)
+    shown = values if written is None else np.asarray(written, dtype=float)
+    n = len(class_names)
     side = max(4.2, 0.42 * n + 2)
     fig, ax = plt.subplots(figsize=(WIDTH, side * 0.95))
     ax.imshow(values, cmap="Blues", vmin=0, vmax=100)
