@@ -382,7 +382,8 @@ verdict("siamese-model-compiles", bool(base.compiled))
 
 # %%
 def document_distance(a, b):
-    return ops.sqrt(ops.sum(ops.square(a - b), axis=1, keepdims=True))
+    squared = ops.square(ops.subtract(a, b))
+    return ops.sqrt(ops.sum(squared, axis=1, keepdims=True))
 
 
 rng = np.random.default_rng(0)

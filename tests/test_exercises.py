@@ -193,7 +193,7 @@ def test_predict_invites_then_compares(shown):
     predict("exactitude", 0.95, 0.906)
     assert "prédit 0,95, l'exécution mesure 0,906 (écart : 0,044)" in shown[1]
     predict("durée", 3, 60.0, unit="s")
-    assert "prédit 3 s, l'exécution mesure 60 s (écart : -57 s)" in shown[2]
+    assert "prédit 3 s, l'exécution mesure 60 s (écart : −57 s)" in shown[2]
 
 
 def test_predict_a_word(shown):
@@ -232,6 +232,7 @@ def test_failure_shows_and_returns_the_exception(shown):
         ),
         (f"No file {runtime.ROOT}/data/x.npz here", "No file x.npz here"),
         ("Bad '/home/someone/.keras/models/m.keras'", "Bad 'm.keras'"),
+        (f"Bad ({runtime.ROOT}/.venv/lib/layers.py)", "Bad (layers.py)"),
         (r"Bad C:\Users\someone\m.keras", "Bad m.keras"),
         ("Expected a/b, got 1/2 of y = x / z", "Expected a/b, got 1/2 of y = x / z"),
         ("m" * 500, "m" * 239 + "…"),

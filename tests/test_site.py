@@ -91,8 +91,8 @@ def visit(browser, address):
         page.context.close()
 
 
-# Theme, screen and axe's rules of each look. Contrast, by far the slowest rule, depends on the theme
-# alone; no other rule does.
+# Theme, screen and rules of axe. Contrast, by far the slowest rule, is the only one that depends on
+# the theme.
 CONTRAST = "color-contrast"
 LOOKS = {
     "light": ("light", DESKTOP, {}),

@@ -14,18 +14,22 @@ import os
 import shutil
 import tarfile
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
 import requests
 import yaml
 from tqdm import tqdm
 
 from utils import runtime
+
+with warnings.catch_warnings():  # where there are no widgets, Pooch's bar warns before any download
+    warnings.simplefilter("ignore")
+    import pooch
 
 TIMEOUT = 30  # seconds without one byte before a mirror is given up
 UNPACKED = (".jpg", ".png", ".txt")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -217,6 +218,8 @@ def _line(error: Exception, width: int = 240) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     text = re.sub(r"\{\{function_node[^}]*\}\}", "", text)
     text = re.sub(r"\s*\[Op:[^\]]*\].*", "", text)
+    for folder in (str(runtime.ROOT), sys.prefix, sys.base_prefix):  # they may hold spaces
+        text = text.replace(folder, "")
     text = re.sub(r"(?<![\w/\\.])(?:[A-Za-z]:)?[/\\](?:[^\s'\"<>:,;()]*[/\\])+", "", text)
     lines = (" ".join(line.split()) for line in text.splitlines())
     line = next((s for s in lines if s and not s.startswith(WRAPPERS)), "sans message")

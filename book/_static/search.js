@@ -7,7 +7,7 @@ const articleText = (html) => {
   const article = page.querySelector("article.bd-article");
   if (!article) return "";
   article.querySelectorAll(".headerlink, .provenance, script, style").forEach((e) => e.remove());
-  article.querySelectorAll("h1, h2, h3, p, li, dt, dd, th, td, pre").forEach((e) => e.append(" "));
+  article.querySelectorAll("h1, h2, h3, p, li, dt, dd, caption, th, td, pre").forEach((e) => e.append(" "));
   return article.textContent.replace(/\s+/g, " ").trim();
 };
 
