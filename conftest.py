@@ -10,12 +10,20 @@ from pathlib import Path
 
 OFFLINE = Path(__file__).parent / "tests" / "offline"
 
-os.environ |= {"COURSE_PROFILE": "quick", "COURSE_DATA": "synthetic", "COURSE_STRICT": "1"}
+os.environ |= {
+    "COURSE_PROFILE": "quick",
+    "COURSE_DATA": "synthetic",
+    "COURSE_STRICT": "1",
+}
 if os.environ.get("COURSE_DATA_DIR"):
-    real = Path(os.environ["COURSE_DATA_DIR"]).resolve()  # a kernel's folder is not ours
+    real = Path(
+        os.environ["COURSE_DATA_DIR"]
+    ).resolve()  # a kernel's folder is not ours
     os.environ.setdefault("COURSE_REAL_DATA_DIR", str(real))
 
-inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+inherited = [
+    path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path
+]
 os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(OFFLINE), *inherited]))
 
 spec = importlib.util.spec_from_file_location("offline", OFFLINE / "sitecustomize.py")

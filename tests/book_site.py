@@ -32,11 +32,25 @@ def site() -> Path:
     if os.environ.get("COURSE_SITE_DIR"):
         return Path(os.environ["COURSE_SITE_DIR"])
     if not (ROOT / course_offline.VENDOR / course_offline.FOLDER).is_dir():
-        pytest.skip("the tests have no network and MathJax is not here yet: run `make book` once")
+        pytest.skip(
+            "the tests have no network and MathJax is not here yet: run `make book` once"
+        )
     folder = tempfile.mkdtemp(prefix="course-site-")
-    command = [sys.executable, "-c", BUILD, "build", str(ROOT), "--all", "-q", "-W", "-n"]
+    command = [
+        sys.executable,
+        "-c",
+        BUILD,
+        "build",
+        str(ROOT),
+        "--all",
+        "-q",
+        "-W",
+        "-n",
+    ]
     done = subprocess.run(
-        [*command, "--keep-going", "--path-output", folder], capture_output=True, text=True
+        [*command, "--keep-going", "--path-output", folder],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return Path(folder) / "_build" / "html"

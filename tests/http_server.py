@@ -33,7 +33,9 @@ class FileServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}/"
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        threading.Thread(
+            target=self._http.serve_forever, args=(0.02,), daemon=True
+        ).start()
 
     def _answer(self, handler):
         path = handler.path.lstrip("/")
@@ -52,7 +54,9 @@ class FileServer:
             body = body[: len(body) // 2]
         pieces = PIECES if self.mode == "slow" else 1
         for i in range(pieces):
-            handler.wfile.write(body[len(body) * i // pieces : len(body) * (i + 1) // pieces])
+            handler.wfile.write(
+                body[len(body) * i // pieces : len(body) * (i + 1) // pieces]
+            )
             handler.wfile.flush()
             if pieces > 1:
                 time.sleep(0.05)

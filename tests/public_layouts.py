@@ -12,7 +12,12 @@ from PIL import Image
 
 from utils.downloads import REGISTRY, RemoteFile
 
-PETS = {"Abyssinian_1": 1, "Bengal_7": 1, "american_bulldog_10": 2, "beagle_2": 2}  # 1 cat, 2 dog
+PETS = {
+    "Abyssinian_1": 1,
+    "Bengal_7": 1,
+    "american_bulldog_10": 2,
+    "beagle_2": 2,
+}  # 1 cat, 2 dog
 
 
 def register(monkeypatch, key, files, mirrors=()):
@@ -69,7 +74,10 @@ def archive(members):
         for name, content in members:
             member = tarfile.TarInfo(name)
             if isinstance(content, str):
-                member.type, member.linkname = tarfile.SYMTYPE, content.removeprefix("-> ")
+                member.type, member.linkname = (
+                    tarfile.SYMTYPE,
+                    content.removeprefix("-> "),
+                )
                 tar.addfile(member)
             else:
                 member.size = len(content)
@@ -91,12 +99,16 @@ def pets(extra=()):
         trimap = np.tile(bands.repeat(10), (20, 1))
         images.append((f"images/{name}.jpg", encoded(photograph, "JPEG")))
         annotations.append((f"annotations/trimaps/{name}.png", encoded(trimap)))
-        annotations.append((f"annotations/trimaps/._{name}.png", b"junk that macOS leaves"))
+        annotations.append(
+            (f"annotations/trimaps/._{name}.png", b"junk that macOS leaves")
+        )
     names = list(PETS)
     for split, chosen in (("trainval", names[1::2]), ("test", names[::2])):
         lines = [f"{name} {i} {PETS[name]} {i}\n" for i, name in enumerate(chosen, 1)]
         annotations.append((f"annotations/{split}.txt", "".join(lines).encode()))
     return {
-        "images.tar.gz": archive([*images, ("images/beagle_2.mat", b"not an image"), *extra]),
+        "images.tar.gz": archive(
+            [*images, ("images/beagle_2.mat", b"not an image"), *extra]
+        ),
         "annotations.tar.gz": archive(annotations),
     }

@@ -33,7 +33,9 @@ def test_pairs_follow_the_seed():
     first, again, other = (chapter.make_pairs(LABELS, seed)[0] for seed in (0, 0, 1))
     assert (first == again).all()
     changed = (first != other).any(axis=1).reshape(2, -1).mean(axis=1)
-    assert (changed > 0.8).all(), "positive and negative pairs must both be drawn at random"
+    assert (changed > 0.8).all(), (
+        "positive and negative pairs must both be drawn at random"
+    )
 
 
 def test_every_image_is_the_first_of_one_pair_of_each_kind():
@@ -61,7 +63,9 @@ def document_pairs_by_copy(labels, seed):
 def test_document_pairs_are_those_of_the_document():
     pairs, same = chapter.document_pairs(LABELS, seed=0)
     assert (pairs[same == 1] == document_pairs_by_copy(LABELS, 0)).all()
-    rank = {i: r for members in chapter.class_indices(LABELS) for r, i in enumerate(members)}
+    rank = {
+        i: r for members in chapter.class_indices(LABELS) for r, i in enumerate(members)
+    }
     assert all(rank[a] == rank[b] for a, b in pairs[same == 0])
 
 
@@ -91,11 +95,15 @@ def test_distance_equals_numpy_and_has_a_gradient_at_zero():
 
 def test_identical_negative_pair_does_not_break_training():
     keras.utils.set_random_seed(0)
-    model = chapter.siamese_network((28, 28), chapter.base_network((28, 28), dropout=0.0))
+    model = chapter.siamese_network(
+        (28, 28), chapter.base_network((28, 28), dropout=0.0)
+    )
     model.compile(optimizer="rmsprop", loss=chapter.contrastive_loss)
     image = np.zeros((4, 28, 28), "float32")
     model.fit([image, image], np.zeros(4, "float32"), epochs=2, verbose=0)
-    assert all(np.isfinite(ops.convert_to_numpy(weight)).all() for weight in model.weights)
+    assert all(
+        np.isfinite(ops.convert_to_numpy(weight)).all() for weight in model.weights
+    )
 
 
 def test_saved_network_reloads_to_equal_outputs(tmp_path):
@@ -105,7 +113,8 @@ def test_saved_network_reloads_to_equal_outputs(tmp_path):
     model.save(tmp_path / "siamese.keras")
     reloaded = keras.models.load_model(tmp_path / "siamese.keras")
     np.testing.assert_allclose(
-        *(ops.convert_to_numpy(m([a, b], training=False)) for m in (model, reloaded)), rtol=1e-6
+        *(ops.convert_to_numpy(m([a, b], training=False)) for m in (model, reloaded)),
+        rtol=1e-6,
     )
     assert reloaded.loss is chapter.contrastive_loss
 
@@ -117,10 +126,14 @@ def test_saved_network_reloads_to_equal_outputs(tmp_path):
 def test_contrastive_loss_equals_a_loop(margin):
     rng = np.random.default_rng(0)
     d, y = rng.random(50) * 3, rng.integers(0, 2, 50)
-    loop = [di**2 if yi else max(0.0, margin - di) ** 2 for di, yi in zip(d, y, strict=True)]
+    loop = [
+        di**2 if yi else max(0.0, margin - di) ** 2 for di, yi in zip(d, y, strict=True)
+    ]
     for labels in (y, y[:, None], y.astype("float32")):
         for distances in (d, d[:, None]):
-            value = chapter.contrastive_loss(labels, ops.cast(distances, "float32"), margin)
+            value = chapter.contrastive_loss(
+                labels, ops.cast(distances, "float32"), margin
+            )
             assert float(value) == pytest.approx(np.mean(loop), rel=1e-5)
 
 
@@ -130,8 +143,12 @@ def test_triplet_loss_equals_its_loops(seed):
     vectors = rng.normal(size=(20, 6)).astype("float32")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     labels = rng.integers(0, 3, size=20)
-    value = float(chapter.semi_hard_triplet_loss(labels, ops.convert_to_tensor(vectors), 0.3))
-    assert value == pytest.approx(chapter.triplet_by_loops(labels, vectors, 0.3), abs=1e-5)
+    value = float(
+        chapter.semi_hard_triplet_loss(labels, ops.convert_to_tensor(vectors), 0.3)
+    )
+    assert value == pytest.approx(
+        chapter.triplet_by_loops(labels, vectors, 0.3), abs=1e-5
+    )
 
 
 def test_triplet_loss_of_separated_classes_is_zero():
@@ -144,13 +161,19 @@ def test_triplet_loss_of_separated_classes_is_zero():
 
 def test_expected_accuracy_from_the_matrix_of_class_pairs():
     same_rate = np.array([[0.9, 0.3, 0.0], [0.3, 0.8, 0.1], [0.0, 0.1, 1.0]])
-    assert chapter.expected_accuracy(same_rate, 2) == pytest.approx((0.9 + 1 - 0.8 / 6) / 2)
-    assert chapter.expected_accuracy(same_rate, 1) == pytest.approx((0.9 + 1 - 0.7 / 3) / 2)
+    assert chapter.expected_accuracy(same_rate, 2) == pytest.approx(
+        (0.9 + 1 - 0.8 / 6) / 2
+    )
+    assert chapter.expected_accuracy(same_rate, 1) == pytest.approx(
+        (0.9 + 1 - 0.7 / 3) / 2
+    )
 
 
 def test_same_rate_of_perfect_embeddings_is_the_identity():
     labels = np.repeat([0, 1, 2], 20)
-    rates = chapter.same_rate_by_class(np.eye(3)[labels], labels, threshold=0.5, n_pairs=50)
+    rates = chapter.same_rate_by_class(
+        np.eye(3)[labels], labels, threshold=0.5, n_pairs=50
+    )
     np.testing.assert_array_equal(rates, np.eye(3))
 
 
@@ -158,7 +181,9 @@ def test_one_shot_accuracy_of_perfect_and_useless_features():
     labels = np.repeat([0, 1, 2, 3], 20)
     assert chapter.one_shot_accuracy(np.eye(4)[labels], labels, [1, 2, 3]) == 1.0
     noise = np.random.default_rng(0).normal(size=(80, 4))
-    assert chapter.one_shot_accuracy(noise, labels, [1, 2, 3]) == pytest.approx(1 / 3, abs=0.1)
+    assert chapter.one_shot_accuracy(noise, labels, [1, 2, 3]) == pytest.approx(
+        1 / 3, abs=0.1
+    )
 
 
 def test_sequence_gives_every_pair_once_an_epoch():
@@ -168,13 +193,19 @@ def test_sequence_gives_every_pair_once_an_epoch():
 
     def epoch():
         batches = [sequence[i] for i in range(len(sequence))]
-        columns = [np.concatenate([b[0][side].ravel() for b in batches]) for side in (0, 1)]
+        columns = [
+            np.concatenate([b[0][side].ravel() for b in batches]) for side in (0, 1)
+        ]
         return np.round(255 * np.stack(columns, axis=1)).astype(int)
 
     first = epoch()
     sequence.on_epoch_end()
     second = epoch()
-    assert sorted(map(tuple, first)) == sorted(map(tuple, pairs)) == sorted(map(tuple, second))
+    assert (
+        sorted(map(tuple, first))
+        == sorted(map(tuple, pairs))
+        == sorted(map(tuple, second))
+    )
     assert (first != second).any()
 
 
@@ -190,7 +221,8 @@ def test_exercise_accepts_its_solution_and_answers_each_mistake(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "stub"), [("EXERCISE_SLOPE", "my_slope"), ("EXERCISE_TRIPLET", "my_triplet_loss")]
+    ("name", "stub"),
+    [("EXERCISE_SLOPE", "my_slope"), ("EXERCISE_TRIPLET", "my_triplet_loss")],
 )
 def test_exercise_stub_is_answered_clearly(name, stub):
     answer = getattr(chapter, name).diagnose(getattr(chapter, stub))

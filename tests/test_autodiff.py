@@ -20,7 +20,9 @@ def numerical(fn, x, step=1e-2):
         ends = [x.copy(), x.copy()]
         ends[0][i] += step
         ends[1][i] -= step
-        high, low = (float(ops.convert_to_numpy(fn(ops.convert_to_tensor(e)))) for e in ends)
+        high, low = (
+            float(ops.convert_to_numpy(fn(ops.convert_to_tensor(e)))) for e in ends
+        )
         grad[i] = (high - low) / (2 * step)
     return grad
 
@@ -39,7 +41,9 @@ def test_one_array(jit):
 @pytest.mark.parametrize("jit", [False, True])
 def test_list_of_arrays(jit):
     a, b = RNG.normal(size=(2, 3)), RNG.normal(size=(3,))
-    value, grads = value_and_grad(lambda s, t: ops.sum(ops.matmul(s, t)), [a, b], jit=jit)
+    value, grads = value_and_grad(
+        lambda s, t: ops.sum(ops.matmul(s, t)), [a, b], jit=jit
+    )
     assert value == pytest.approx((a @ b).sum(), rel=1e-5)
     assert isinstance(grads, list)
     assert grads[0] == pytest.approx(np.tile(b, (2, 1)), rel=1e-5)
@@ -56,7 +60,9 @@ def test_list_of_one_array_and_a_plain_number():
 @pytest.mark.parametrize("jit", [False, True])
 def test_through_keras_layers_by_finite_differences(jit):
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([layers.Input((4,)), layers.Dense(8, "tanh"), layers.Dense(1)])
+    model = keras.Sequential(
+        [layers.Input((4,)), layers.Dense(8, "tanh"), layers.Dense(1)]
+    )
 
     def loss(t):
         return ops.mean(ops.square(model(t, training=False)))
@@ -80,7 +86,9 @@ def test_a_lookup_gives_a_dense_gradient(jit):
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_zero_where_nothing_depends_on_the_argument(jit):
-    _, (a, b) = value_and_grad(lambda s, t: ops.sum(s), [np.ones(2), np.ones(3)], jit=jit)
+    _, (a, b) = value_and_grad(
+        lambda s, t: ops.sum(s), [np.ones(2), np.ones(3)], jit=jit
+    )
     assert (a.tolist(), b.tolist()) == ([1, 1], [0, 0, 0])
     value, grad = value_and_grad(lambda t: 5.0, np.ones(2), jit=jit)
     assert (value, grad.tolist()) == (5.0, [0, 0])
@@ -115,7 +123,9 @@ def test_the_array_given_is_left_alone():
     assert x.tolist() == [1, 1, 1]
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="XLA differs on TensorFlow")
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="XLA differs on TensorFlow"
+)
 def test_jit_really_compiles_with_xla():
     """A string operation runs without XLA and cannot be compiled by it."""
     import tensorflow as tf

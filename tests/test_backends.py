@@ -40,7 +40,9 @@ def run(name: str, preamble: str = "") -> nbformat.NotebookNode:
     """Execute a notebook in the quick profile, with some code after its setup cell."""
     notebook = execute.read(name)
     if preamble:
-        setup = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+        setup = next(
+            i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"
+        )
         notebook.cells.insert(setup + 1, nbformat.v4.new_code_cell(preamble))
     NotebookClient(
         notebook,
@@ -57,7 +59,9 @@ def displayed(notebook: nbformat.NotebookNode) -> list[str]:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {"text/plain": output.get("text")})
-            found += [str(data[key]) for key in ("text/markdown", "image/png") if key in data]
+            found += [
+                str(data[key]) for key in ("text/markdown", "image/png") if key in data
+            ]
             found += [str(data["text/plain"])] if len(data) == 1 else []
     lines = "\n".join(found).splitlines()  # how a stream is cut into outputs varies
     return [line for line in lines if line and not any(mark in line for mark in TIMED)]
@@ -65,7 +69,9 @@ def displayed(notebook: nbformat.NotebookNode) -> list[str]:
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="for JAX and PyTorch")
 def test_runs_without_tensorflow(name):
-    assert importlib.util.find_spec("tensorflow") is None, "this environment must not have it"
+    assert importlib.util.find_spec("tensorflow") is None, (
+        "this environment must not have it"
+    )
     notebook = run(name, TWO_STEPS)
     assert execute.banner(notebook)["backend"] == BACKEND
     facts = execute.bundles(notebook, verdicts.VERDICT_MIME)

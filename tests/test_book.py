@@ -92,7 +92,10 @@ def notebook():
     }
     verdict = {
         "output_type": "display_data",
-        "data": {"text/markdown": ["> ✓ **Confirmé**"], course_data.VERDICT_MIME: VERDICT},
+        "data": {
+            "text/markdown": ["> ✓ **Confirmé**"],
+            course_data.VERDICT_MIME: VERDICT,
+        },
         "metadata": {},
     }
     banner = {
@@ -107,10 +110,15 @@ def notebook():
         "nbformat_minor": 5,
         "metadata": {"course": RUN, "kernelspec": {"name": "python3"}},
         "cells": [
-            {"cell_type": "markdown", "metadata": {}, "source": ["# Réseaux\n", "\n", "Texte."]},
+            {
+                "cell_type": "markdown",
+                "metadata": {},
+                "source": ["# Réseaux\n", "\n", "Texte."],
+            },
             code | {"metadata": {}, "source": "banner()", "outputs": [banner]},
             code | {"metadata": {}, "source": "show()", "outputs": [figure, verdict]},
-            code | {"metadata": {"tags": ["hide-cell"]}, "source": solution, "outputs": []},
+            code
+            | {"metadata": {"tags": ["hide-cell"]}, "source": solution, "outputs": []},
         ],
     }
 
@@ -198,12 +206,17 @@ def test_provenance_warns_the_student(changes, words):
     said = course_pages.provenance_box(small_course(), chapter(**changes))
     assert words.lower() in said.lower()
     assert 'class="note' in said
-    assert words.lower() not in course_pages.provenance_box(small_course(), chapter()).lower()
+    assert (
+        words.lower()
+        not in course_pages.provenance_box(small_course(), chapter()).lower()
+    )
 
 
 def test_code_that_changed_since_the_run_is_stale():
     executed = notebook()
-    sources = [cell["source"] for cell in executed["cells"] if cell["cell_type"] == "code"]
+    sources = [
+        cell["source"] for cell in executed["cells"] if cell["cell_type"] == "code"
+    ]
     from utils import provenance
 
     executed["metadata"]["course"] = RUN | {"code_hash": provenance.code_hash(sources)}
@@ -222,7 +235,9 @@ def test_prepared_chapter_has_its_box_anchors_and_prompts():
     assert 'id="verdict-siamese-margin"' in verdict
     assert 'href="../book/claims.html#registre-siamese-margin"' in verdict
     assert solution["source"] == "print(1)"
-    assert solution["metadata"]["mystnb"]["code_prompt_show"] == "Solution de l’exercice 1"
+    assert (
+        solution["metadata"]["mystnb"]["code_prompt_show"] == "Solution de l’exercice 1"
+    )
 
 
 def test_preparing_a_chapter_leaves_the_notebook_alone():
@@ -235,7 +250,10 @@ def test_alternative_texts_and_proofs_are_found():
     alt = "Une courbe qui s'annule à la marge."
     digest = hashlib.sha256(b"a picture").hexdigest()
     assert course_data.figure_alts(notebook()) == {digest: alt}
-    assert course_data.figure_before(notebook(), "siamese-margin") == (b"a picture", alt)
+    assert course_data.figure_before(notebook(), "siamese-margin") == (
+        b"a picture",
+        alt,
+    )
     assert course_data.figure_before(notebook(), "another") is None
 
 
@@ -259,7 +277,10 @@ def test_a_claim_of_an_unwritten_chapter_breaks_nothing():
 
 
 def test_a_claim_that_no_run_decides_gives_its_reason():
-    claim = CLAIM | {"verdict": "non vérifiable ici", "reason": "Il faudrait un autre corpus."}
+    claim = CLAIM | {
+        "verdict": "non vérifiable ici",
+        "reason": "Il faudrait un autre corpus.",
+    }
     decided = small_course(chapter(verdicts={}), claims=(claim,))
     assert "Il faudrait un autre corpus." in course_pages.claims_page(decided)
     assert decided.counts(decided.chapters[0]) == Counter({"non vérifiable ici": 1})
@@ -267,7 +288,9 @@ def test_a_claim_that_no_run_decides_gives_its_reason():
 
 def test_status_tells_written_from_planned():
     planned = chapter(slug="11_face_fairness", title="Visages", written=False, run=None)
-    rows = BeautifulSoup(course_pages.status_table(small_course(chapter(), planned)), "html.parser")
+    rows = BeautifulSoup(
+        course_pages.status_table(small_course(chapter(), planned)), "html.parser"
+    )
     first, second = rows.find("tbody").find_all("tr")
     assert "1er novembre 2026" in first.text
     assert "1 confirmé" in first.text
@@ -322,7 +345,11 @@ def registry():
 
 
 def test_mathjax_is_checked_installed_whole_and_kept(registry, tmp_path, monkeypatch):
-    files = {"es5/tex-chtml.js": b"mathjax", "LICENSE": b"Apache", "es5/other.js": b"no"}
+    files = {
+        "es5/tex-chtml.js": b"mathjax",
+        "LICENSE": b"Apache",
+        "es5/other.js": b"no",
+    }
     registry.answer = package(**files)
     digest = base64.b64encode(hashlib.sha512(registry.answer).digest()).decode()
     monkeypatch.setattr(course_offline, "INTEGRITY", f"sha512-{digest}")
@@ -330,7 +357,9 @@ def test_mathjax_is_checked_installed_whole_and_kept(registry, tmp_path, monkeyp
     kept = sorted(path.relative_to(target).as_posix() for path in target.rglob("*.*"))
     assert kept == ["es5/tex-chtml.js"]
     assert [path.name for path in tmp_path.iterdir()] == [course_offline.FOLDER]
-    course_offline.install(tmp_path, "http://127.0.0.1:1")  # already here: nothing is asked
+    course_offline.install(
+        tmp_path, "http://127.0.0.1:1"
+    )  # already here: nothing is asked
     assert registry.asked == 1
 
 
@@ -349,7 +378,9 @@ def test_every_notebook_is_in_the_book_and_in_the_list():
     toc = (ROOT / "_toc.yml").read_text(encoding="utf8")
     listed = {found.slug for found in course().chapters}
     for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"):
-        assert f"- file: notebooks/{path.stem}\n" in toc, f"{path.stem} is not in _toc.yml"
+        assert f"- file: notebooks/{path.stem}\n" in toc, (
+            f"{path.stem} is not in _toc.yml"
+        )
         assert path.stem in listed, f"{path.stem} is not in book/chapters.yml"
 
 
@@ -358,7 +389,9 @@ def test_every_term_has_its_glossary_entry():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         for cell in json.loads(path.read_text(encoding="utf8"))["cells"]:
             if cell["cell_type"] == "markdown":
-                for term in re.findall(r"\*\*\*([^*]+)\*\*\*", course_data.text(cell["source"])):
+                for term in re.findall(
+                    r"\*\*\*([^*]+)\*\*\*", course_data.text(cell["source"])
+                ):
                     assert course_data.term_key(term) in entries, f"{path.stem}: {term}"
 
 
@@ -369,7 +402,11 @@ def test_every_term_has_its_glossary_entry():
 def pages() -> dict[str, BeautifulSoup]:
     """Return {path in the site: parsed page}."""
     found = sorted(site().rglob("*.html"))
-    found = [path for path in found if "_static" not in path.parts and "_sources" not in path.parts]
+    found = [
+        path
+        for path in found
+        if "_static" not in path.parts and "_sources" not in path.parts
+    ]
     assert len(found) >= 7
     return {
         path.relative_to(site()).as_posix(): BeautifulSoup(
@@ -389,11 +426,22 @@ def is_elsewhere(address):
 
 def loaded(page):
     """Yield the addresses that a browser fetches to show a page."""
-    for tag in page.find_all(["script", "img", "iframe", "source", "video", "audio", "embed"]):
+    for tag in page.find_all(
+        ["script", "img", "iframe", "source", "video", "audio", "embed"]
+    ):
         yield from (tag[name] for name in ("src", "poster") if tag.get(name))
-        yield from (part.split()[0] for part in tag.get("srcset", "").split(",") if part.strip())
+        yield from (
+            part.split()[0] for part in tag.get("srcset", "").split(",") if part.strip()
+        )
     for tag in page.find_all("link"):
-        if set(tag.get("rel", [])) - {"canonical", "next", "prev", "search", "index", "author"}:
+        if set(tag.get("rel", [])) - {
+            "canonical",
+            "next",
+            "prev",
+            "search",
+            "index",
+            "author",
+        }:
             yield tag["href"]
     for tag in page.find_all("object"):
         yield tag.get("data", "")
@@ -414,7 +462,9 @@ def test_nothing_is_loaded_from_another_host():
         for address in loaded(page):
             assert not is_elsewhere(address), f"{name} loads {address}"
         for script in page.find_all("script", src=False):
-            assert not re.search(r"unpkg|jsdelivr|cdnjs|googleapis", script.text), f"{name}: CDN"
+            assert not re.search(r"unpkg|jsdelivr|cdnjs|googleapis", script.text), (
+                f"{name}: CDN"
+            )
     for path in site().rglob("*.css"):
         for address in style_addresses(path.read_text(encoding="utf8")):
             assert not is_elsewhere(address), f"{path.name} loads {address}"
@@ -479,7 +529,9 @@ def test_images_are_described():
 def test_alternative_texts_of_figures_reach_the_pages():
     for found in written():
         alts = course_data.figure_alts(course().notebook(found))
-        shown = [img.get("alt") for img in pages()[f"{found.docname}.html"].find_all("img")]
+        shown = [
+            img.get("alt") for img in pages()[f"{found.docname}.html"].find_all("img")
+        ]
         for alt in alts.values():
             assert course_french.typography(alt) in shown, f"{found.slug}: {alt}"
 
@@ -489,7 +541,9 @@ def repository_path(address):
     repository = course().repository
     if address.startswith("https://colab.research.google.com/github/"):
         address = "https://github.com/" + address.split("/github/", 1)[1]
-    match = re.fullmatch(rf"{re.escape(repository)}/(?:blob|edit)/{course().branch}/(.+)", address)
+    match = re.fullmatch(
+        rf"{re.escape(repository)}/(?:blob|edit)/{course().branch}/(.+)", address
+    )
     assert match, f"{address} is not in {repository}"
     return ROOT / unquote(match[1])
 
@@ -513,7 +567,9 @@ def test_chapters_lead_to_colab_downloads_source_and_issues():
         assert repository_path(colab).is_file()
         for suffix in (".ipynb", ".py"):
             target = site() / "notebooks" / button(page, f"download-{suffix[1:]}")
-            assert target.read_bytes() == (ROOT / f"{found.docname}{suffix}").read_bytes()
+            assert (
+                target.read_bytes() == (ROOT / f"{found.docname}{suffix}").read_bytes()
+            )
 
 
 def test_every_page_leads_to_its_source_and_to_issues():
@@ -521,7 +577,9 @@ def test_every_page_leads_to_its_source_and_to_issues():
         assert button(page, "repository") == course().repository
         if name == "search.html":
             continue
-        assert button(page, "issue").startswith(f"{course().repository}/issues/new?title=")
+        assert button(page, "issue").startswith(
+            f"{course().repository}/issues/new?title="
+        )
         assert repository_path(button(page, "edit")).is_file(), name
 
 
@@ -544,7 +602,9 @@ def test_every_claim_is_listed_with_links_both_ways():
         )
     ]
     for row, claim in zip(
-        rows, sorted(course().claims, key=lambda c: (c["document"], c["chapter"])), strict=True
+        rows,
+        sorted(course().claims, key=lambda c: (c["document"], c["chapter"])),
+        strict=True,
     ):
         found = course().verdict(claim)
         proofs = [a["href"] for a in row.find_all("a") if "#verdict-" in a["href"]]
@@ -570,7 +630,9 @@ def test_landing_page_shows_chapters_picture_and_where_to_start():
     assert len(page.select("ol.chapters > li")) == len(course().chapters)
     assert page.select_one(".ways a")["href"] == f"{written()[0].docname}.html"
     picture = page.select_one(".hero img")
-    assert picture, "the statement of index.md (course: hero) has no figure or no verdict"
+    assert picture, (
+        "the statement of index.md (course: hero) has no figure or no verdict"
+    )
     assert (site() / picture["src"]).read_bytes().startswith(b"\x89PNG")
 
 
@@ -581,14 +643,21 @@ def test_glossary_terms_are_linked_from_the_chapters():
             for cell in course().notebook(found)["cells"]
             if cell["cell_type"] == "markdown"
         )
-        links = pages()[f"{found.docname}.html"].select('a[href*="glossary.html#term-"]')
+        links = pages()[f"{found.docname}.html"].select(
+            'a[href*="glossary.html#term-"]'
+        )
         assert len(links) == len(re.findall(r"\*\*\*[^*]+\*\*\*", source))
 
 
 def test_internal_links_and_anchors_resolve():
-    ids = {name: {tag["id"] for tag in page.find_all(id=True)} for name, page in pages().items()}
+    ids = {
+        name: {tag["id"] for tag in page.find_all(id=True)}
+        for name, page in pages().items()
+    }
     for name, page in pages().items():
-        assert len(ids[name]) == len(page.find_all(id=True)), f"{name}: an id is used twice"
+        assert len(ids[name]) == len(page.find_all(id=True)), (
+            f"{name}: an id is used twice"
+        )
         for tag, attribute in itertools.chain(
             zip(page.find_all(href=True), itertools.repeat("href")),
             zip(page.find_all(src=True), itertools.repeat("src")),
@@ -601,7 +670,9 @@ def test_internal_links_and_anchors_resolve():
             assert target.is_file(), f"{name}: {tag[attribute]} does not exist"
             key = target.resolve().relative_to(site().resolve()).as_posix()
             if anchor and key in ids:
-                assert unquote(anchor) in ids[key], f"{name}: {tag[attribute]} has no such anchor"
+                assert unquote(anchor) in ids[key], (
+                    f"{name}: {tag[attribute]} has no such anchor"
+                )
 
 
 def test_thebe_is_gone():

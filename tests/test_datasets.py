@@ -44,13 +44,21 @@ def real(data, monkeypatch):
 # --- Garments
 
 
-@pytest.mark.parametrize("place", ["data/fashion-mnist", "keras/datasets/fashion-mnist"])
-def test_garments_in_the_data_folder_or_the_cache_of_keras(data, tmp_path, monkeypatch, place):
+@pytest.mark.parametrize(
+    "place", ["data/fashion-mnist", "keras/datasets/fashion-mnist"]
+)
+def test_garments_in_the_data_folder_or_the_cache_of_keras(
+    data, tmp_path, monkeypatch, place
+):
     files, arrays = public.garments()
     public.register(monkeypatch, "garments", files)
     public.write(tmp_path / place, files)
     found = datasets.garments()
-    assert (found.key, found.source, found.title) == ("garments", "real", "Fashion-MNIST")
+    assert (found.key, found.source, found.title) == (
+        "garments",
+        "real",
+        "Fashion-MNIST",
+    )
     for name, expected in arrays.items():
         assert (getattr(found, name) == expected).all()
     assert (found.x_train.dtype, found.y_train.dtype) == ("uint8", "int64")
@@ -108,14 +116,28 @@ def write_pets(data, monkeypatch):
 def test_pets_public_layout(data, monkeypatch):
     write_pets(data, monkeypatch)
     found = datasets.pets(size=10)
-    assert found.names.tolist() == ["Abyssinian_1", "Bengal_7", "american_bulldog_10", "beagle_2"]
-    assert found.breeds.tolist() == ["Abyssinian", "Bengal", "american_bulldog", "beagle"]
+    assert found.names.tolist() == [
+        "Abyssinian_1",
+        "Bengal_7",
+        "american_bulldog_10",
+        "beagle_2",
+    ]
+    assert found.breeds.tolist() == [
+        "Abyssinian",
+        "Bengal",
+        "american_bulldog",
+        "beagle",
+    ]
     assert found.species.tolist() == [0, 0, 1, 1]
     assert found.split.tolist() == ["test", "trainval", "test", "trainval"]
     assert (found.images.shape, found.images.dtype) == ((4, 10, 10, 3), "uint8")
-    grey = found.images.mean(axis=(1, 2, 3))  # each photograph has its own, so pairs are checked
+    grey = found.images.mean(
+        axis=(1, 2, 3)
+    )  # each photograph has its own, so pairs are checked
     np.testing.assert_allclose(grey, [40, 80, 120, 160], atol=2)
-    for i, mask in enumerate(found.masks):  # pet, border, background, turned: nothing in between
+    for i, mask in enumerate(
+        found.masks
+    ):  # pet, border, background, turned: nothing in between
         assert (mask == np.roll([0, 2, 1], i).repeat([3, 4, 3])).all()
     assert found.masks.dtype == "uint8"
 
@@ -173,7 +195,10 @@ def test_membranes_layouts(data, layout):
     folder = data / "isbi2012-membrane"
     if layout == "png":
         for kind, stack in (("image", images), ("label", labels)):
-            files = {f"train/{kind}/{i}.png": public.encoded(page) for i, page in enumerate(stack)}
+            files = {
+                f"train/{kind}/{i}.png": public.encoded(page)
+                for i, page in enumerate(stack)
+            }
             public.write(folder, files)
     else:
         folder.mkdir(parents=True)
@@ -254,7 +279,9 @@ def test_faces_decodes_only_what_is_asked(data, layout):
 
 
 def test_faces_damaged_archive_is_named(data):
-    face = public.encoded(np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype("uint8"))
+    face = public.encoded(
+        np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype("uint8")
+    )
     write_faces(data, "small", [face] * 3)
     archive = data / "celeba" / "faces_80x80.zip"
     whole = archive.read_bytes()
@@ -262,7 +289,9 @@ def test_faces_damaged_archive_is_named(data):
     with pytest.raises(DataUnavailable, match=r"faces_80x80\.zip"):
         datasets.faces()
     middle = len(whole) // 2
-    archive.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    archive.write_bytes(
+        whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    )
     with pytest.raises(DataUnavailable, match=r"faces_80x80\.zip"):
         datasets.faces()
 
@@ -271,7 +300,9 @@ def test_faces_stand_in(data):
     found = datasets.faces(limit=200)
     assert found.source == "synthetic"
     assert found.images.shape == (200, 80, 80, 3)
-    male, blond, no_beard = (found.attributes[k] for k in ("Male", "Blond_Hair", "No_Beard"))
+    male, blond, no_beard = (
+        found.attributes[k] for k in ("Male", "Blond_Hair", "No_Beard")
+    )
     assert 60 < male.sum() < 140
     assert blond[male == 1].mean() < blond[male == 0].mean()
     assert no_beard[male == 0].all()
@@ -323,7 +354,14 @@ def test_identities_stand_in(data):
 
 def test_photographs_show_nobody(data):
     found = datasets.photographs()
-    assert set(found) == {"chelsea", "coffee", "rocket", "galaxies", "pavilion", "flower"}
+    assert set(found) == {
+        "chelsea",
+        "coffee",
+        "rocket",
+        "galaxies",
+        "pavilion",
+        "flower",
+    }
     assert not {"astronaut", "camera", "lfw_subset", "grace_hopper"} & set(found)
     for image in found.values():
         assert image.dtype == "uint8"
@@ -395,7 +433,10 @@ def test_real_membranes(real):
     found = datasets.membranes()
     assert found.images.shape == found.labels.shape == (30, 512, 512)
     assert set(np.unique(found.labels)) == {0, 255}
-    assert found.images[found.labels == 0].mean() < found.images[found.labels == 255].mean() - 30
+    assert (
+        found.images[found.labels == 0].mean()
+        < found.images[found.labels == 255].mean() - 30
+    )
     for file in REGISTRY["membranes"].files:
         check(Path(REAL) / "isbi2012-membrane", file)
 

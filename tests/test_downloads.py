@@ -54,7 +54,9 @@ def no_network(monkeypatch):
 def contents(folder):
     """The files under `folder`, hidden ones included."""
     paths = folder.rglob("*") if folder.exists() else ()
-    return sorted(path.relative_to(folder).as_posix() for path in paths if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in paths if path.is_file()
+    )
 
 
 def garments_on(monkeypatch, *servers):
@@ -80,7 +82,9 @@ def test_downloads_once(data, server, monkeypatch, mode):
 
 
 @pytest.mark.parametrize("mode", FAILURES)
-def test_failure_leaves_nothing_and_second_try_succeeds(data, server, monkeypatch, mode):
+def test_failure_leaves_nothing_and_second_try_succeeds(
+    data, server, monkeypatch, mode
+):
     files, arrays = garments_on(monkeypatch, server)
     server.mode = mode
     if mode == "stall":
@@ -189,7 +193,11 @@ def test_no_network_when_the_cache_of_keras_has_it(data, tmp_path, monkeypatch):
 def test_says_what_cannot_be_downloaded(data):
     with pytest.raises(DataUnavailable) as failure:
         datasets.faces()
-    for expected in ("img_align_celeba.zip", "list_attr_celeba.txt", str(data / "celeba")):
+    for expected in (
+        "img_align_celeba.zip",
+        "list_attr_celeba.txt",
+        str(data / "celeba"),
+    ):
         assert expected in str(failure.value)
 
 
@@ -214,8 +222,12 @@ def test_archives_in_place_are_unpacked_in_quick_profile(data, monkeypatch):
     assert datasets.pets(size=8).source == "real"
 
 
-@pytest.mark.parametrize("evil", ["../evil.txt", "images/../../evil.txt", "{outside}/evil.txt"])
-def test_archive_that_would_leave_its_folder_is_refused(data, tmp_path, monkeypatch, evil):
+@pytest.mark.parametrize(
+    "evil", ["../evil.txt", "images/../../evil.txt", "{outside}/evil.txt"]
+)
+def test_archive_that_would_leave_its_folder_is_refused(
+    data, tmp_path, monkeypatch, evil
+):
     outside = tmp_path / "outside"
     outside.mkdir()
     files = public.pets(extra=[(evil.format(outside=outside), b"evil")])
@@ -228,7 +240,10 @@ def test_archive_that_would_leave_its_folder_is_refused(data, tmp_path, monkeypa
 
 
 def test_links_of_an_archive_are_not_made(data, tmp_path, monkeypatch):
-    evil = [("images/door.jpg", f"-> {tmp_path}"), ("images/door.jpg/evil.txt", b"evil")]
+    evil = [
+        ("images/door.jpg", f"-> {tmp_path}"),
+        ("images/door.jpg/evil.txt", b"evil"),
+    ]
     files = public.pets(extra=evil)
     public.register(monkeypatch, "pets", files)
     public.write(data / "pets", files)
@@ -261,7 +276,9 @@ def test_interrupted_unpacking_is_not_taken_for_the_whole(data, monkeypatch):
 def test_damaged_archive_is_named(data, monkeypatch, damage):
     files = public.pets()
     if damage == "truncated":  # and registered as such: what tarfile says
-        local = {name: content[: len(content) * 2 // 3] for name, content in files.items()}
+        local = {
+            name: content[: len(content) * 2 // 3] for name, content in files.items()
+        }
         public.register(monkeypatch, "pets", local)
     else:  # an archive that can be read, but not the registered one
         local = public.pets(extra=[("images/more.jpg", b"more")])
@@ -274,7 +291,9 @@ def test_damaged_archive_is_named(data, monkeypatch, damage):
 
 
 def test_archives_without_the_expected_files(data, monkeypatch):
-    files = {name: public.archive([("readme.txt", b"nothing")]) for name in public.pets()}
+    files = {
+        name: public.archive([("readme.txt", b"nothing")]) for name in public.pets()
+    }
     public.register(monkeypatch, "pets", files)
     public.write(data / "pets", files)
     with pytest.raises(DataUnavailable, match="ne contiennent pas"):
@@ -293,13 +312,21 @@ def test_forced_stand_in_wins_over_real_data(data, monkeypatch):
 @pytest.mark.parametrize("key", REGISTRY)
 def test_registry_is_complete(key):
     entry = REGISTRY[key]
-    for text in (entry.title, entry.licence, entry.citation, entry.people, entry.by_hand):
+    for text in (
+        entry.title,
+        entry.licence,
+        entry.citation,
+        entry.people,
+        entry.by_hand,
+    ):
         assert text.strip()
     assert entry.homepage.startswith("https://")
     for file in entry.files:
         assert file.sha256 is None or len(bytes.fromhex(file.sha256)) == 32
         assert file.size is None or file.size > 0
-        assert all(url.startswith("http") and not url.endswith("/") for url in file.urls)
+        assert all(
+            url.startswith("http") and not url.endswith("/") for url in file.urls
+        )
         assert file.sha256 or not file.urls, "an address without a checksum"
 
 

@@ -88,11 +88,15 @@ def train_hash(*sources):
 
 
 def test_comments_formatting_and_docstrings_do_not_count():
-    other = "def train():\n  '''Other words.'''\n  return (EPOCHS +\n          helper(1))\n"
+    other = (
+        "def train():\n  '''Other words.'''\n  return (EPOCHS +\n          helper(1))\n"
+    )
     assert provenance.code_hash([CELL]) == provenance.code_hash([other])
 
 
-@pytest.mark.parametrize("change", [("1)", "2)"), ("helper(1)", "-helper(1)"), ("train", "trains")])
+@pytest.mark.parametrize(
+    "change", [("1)", "2)"), ("helper(1)", "-helper(1)"), ("train", "trains")]
+)
 def test_one_character_of_code_counts(change):
     assert provenance.code_hash([CELL]) != provenance.code_hash([CELL.replace(*change)])
 
@@ -101,13 +105,15 @@ def test_experiment_hash_follows_what_the_function_names():
     reference = train_hash(CELL, HELPER, CONSTANT)
     assert train_hash(CELL, HELPER.replace("2", "3"), CONSTANT) != reference
     assert train_hash(CELL, HELPER, CONSTANT.replace("20", "30")) != reference
-    assert train_hash(CELL, HELPER, CONSTANT, "def other():\n    return 3\n") == reference
+    assert (
+        train_hash(CELL, HELPER, CONSTANT, "def other():\n    return 3\n") == reference
+    )
 
 
 def test_experiment_hash_ignores_the_quick_profile():
-    assert train_hash(CELL, HELPER, CONSTANT.replace("quick=1", "quick=2")) == train_hash(
-        CELL, HELPER, CONSTANT
-    )
+    assert train_hash(
+        CELL, HELPER, CONSTANT.replace("quick=1", "quick=2")
+    ) == train_hash(CELL, HELPER, CONSTANT)
 
 
 def test_hash_is_the_same_on_every_python():
@@ -121,7 +127,9 @@ def test_experiments_are_found_in_the_cells():
 
 
 def test_plain_rounds_and_refuses():
-    assert provenance.plain({"a": np.float32(1 / 3), "b": np.arange(2), "c": (True, None)}) == {
+    assert provenance.plain(
+        {"a": np.float32(1 / 3), "b": np.arange(2), "c": (True, None)}
+    ) == {
         "a": 0.333333,
         "b": [0, 1],
         "c": [True, None],
@@ -138,7 +146,9 @@ def measure():
     return {"value": np.float64(0.25)}
 
 
-def run_experiment(monkeypatch, profile, source="def measure():\n    return 1\n", data="real"):
+def run_experiment(
+    monkeypatch, profile, source="def measure():\n    return 1\n", data="real"
+):
     measure.calls = 0
     monkeypatch.setenv("COURSE_PROFILE", profile)
     monkeypatch.setattr(runtime._state, "data", data)
@@ -162,9 +172,16 @@ def test_full_stores_then_resumes_until_the_code_changes(course, monkeypatch, ca
     assert run_experiment(monkeypatch, "full")[1] == 1
     record = provenance.load_results("99_test")["experiments"]["first"]
     assert record["values"] == {"value": 0.25}
-    assert {"hash", "profile", "scale", "backend", "device", "data", "versions", "date"} < set(
-        record
-    )
+    assert {
+        "hash",
+        "profile",
+        "scale",
+        "backend",
+        "device",
+        "data",
+        "versions",
+        "date",
+    } < set(record)
     assert run_experiment(monkeypatch, "full")[1] == 0
     assert "reprise" in capsys.readouterr().out
     assert run_experiment(monkeypatch, "full", "def measure():\n    return 2\n")[1] == 1
@@ -182,13 +199,17 @@ def test_larger_scale_runs_again(course, monkeypatch):
     monkeypatch.setattr(runtime._state, "reduced", False)
     assert run_experiment(monkeypatch, "full")[1] == 1
     monkeypatch.setattr(runtime._state, "reduced", True)
-    assert run_experiment(monkeypatch, "full")[1] == 0, "a larger scale serves a smaller one"
+    assert run_experiment(monkeypatch, "full")[1] == 0, (
+        "a larger scale serves a smaller one"
+    )
 
 
 def test_interrupted_writing_leaves_the_file_whole(course, monkeypatch):
     run_experiment(monkeypatch, "full")
     before = provenance.results_path("99_test").read_text(encoding="utf8")
-    monkeypatch.setattr(provenance.os, "replace", lambda *_: (_ for _ in ()).throw(OSError))
+    monkeypatch.setattr(
+        provenance.os, "replace", lambda *_: (_ for _ in ()).throw(OSError)
+    )
     with pytest.raises(OSError):
         provenance.store_result("99_test", "experiments", "second", {"hash": "x"})
     assert provenance.results_path("99_test").read_text(encoding="utf8") == before
@@ -198,7 +219,13 @@ def test_interrupted_writing_leaves_the_file_whole(course, monkeypatch):
 
 
 def claim(**fields):
-    base = {"id": "x", "document": "003", "chapter": "99_test", "quote": "q", "verdict": "confirmé"}
+    base = {
+        "id": "x",
+        "document": "003",
+        "chapter": "99_test",
+        "quote": "q",
+        "verdict": "confirmé",
+    }
     return verdicts.Claim(**(base | fields))
 
 
@@ -227,9 +254,21 @@ def test_verdict_of_a_measure(fields, measured, given):
 @pytest.fixture
 def registry(course, monkeypatch):
     entries = [
-        {"id": "a", "document": "003", "chapter": "99_test", "quote": "dix", "stated": 10}
+        {
+            "id": "a",
+            "document": "003",
+            "chapter": "99_test",
+            "quote": "dix",
+            "stated": 10,
+        }
         | {"verdict": "confirmé"},
-        {"id": "t", "document": "003", "chapter": "99_test", "quote": "tf", "stated": True}
+        {
+            "id": "t",
+            "document": "003",
+            "chapter": "99_test",
+            "quote": "tf",
+            "stated": True,
+        }
         | {"verdict": "réfuté", "backend": "tensorflow"},
     ]
     path = course / "claims.yml"
@@ -242,7 +281,9 @@ def registry(course, monkeypatch):
 verdicts_load = verdicts.load_claims
 
 
-def test_verdict_that_fails_raises_in_tests_and_warns_a_reader(registry, monkeypatch, capsys):
+def test_verdict_that_fails_raises_in_tests_and_warns_a_reader(
+    registry, monkeypatch, capsys
+):
     with pytest.raises(verdicts.VerdictMismatch, match="registered 'confirmé'"):
         verdicts.verdict("a", 11)
     monkeypatch.setattr(runtime, "strict", lambda: False)
@@ -273,7 +314,9 @@ def test_verdict_of_another_backend_shows_the_stored_one(registry, monkeypatch, 
     verdicts.verdict("t", lambda: False, backend="tensorflow")
     environment = runtime.environment()
     monkeypatch.setattr(runtime, "backend", lambda: "jax")
-    monkeypatch.setattr(runtime, "environment", lambda: environment | {"backend": "jax"})
+    monkeypatch.setattr(
+        runtime, "environment", lambda: environment | {"backend": "jax"}
+    )
     capsys.readouterr()
 
     def fails():
@@ -294,7 +337,13 @@ def test_verdict_of_another_backend_shows_the_stored_one(registry, monkeypatch, 
     ],
 )
 def test_registry_is_checked(tmp_path, change, message):
-    entry = {"id": "a", "document": "003", "chapter": "c", "quote": "q", "verdict": "confirmé"}
+    entry = {
+        "id": "a",
+        "document": "003",
+        "chapter": "c",
+        "quote": "q",
+        "verdict": "confirmé",
+    }
     path = tmp_path / "claims.yml"
     path.write_text(json.dumps([entry | change]), encoding="utf8")
     with pytest.raises(ValueError, match=message):
@@ -314,7 +363,12 @@ def test_every_claim_of_a_chapter_has_a_known_document_and_quote():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(133504, "133\u202f504"), (0.9061234, "0,9061"), (True, "oui"), ([1, 784], "(1 ; 784)")],
+    [
+        (133504, "133\u202f504"),
+        (0.9061234, "0,9061"),
+        (True, "oui"),
+        ([1, 784], "(1 ; 784)"),
+    ],
 )
 def test_measures_are_written_in_french(value, text):
     assert verdicts.french(value) == text
@@ -328,7 +382,10 @@ def write_notebook(course, *sources):
     cells[0].metadata["tags"] = ["setup"]
     notebook = nbformat.v4.new_notebook(cells=cells)
     script = "\n".join(
-        [f'# %% tags=["setup"]\n{sources[0]}', *(f"# %%\n{source}" for source in sources[1:])]
+        [
+            f'# %% tags=["setup"]\n{sources[0]}',
+            *(f"# %%\n{source}" for source in sources[1:]),
+        ]
     )
     (course / "notebooks" / "99_test.py").write_text(script + "\n", encoding="utf8")
     nbformat.write(notebook, course / "notebooks" / "99_test.ipynb")
@@ -369,6 +426,18 @@ def test_run_stamps_and_a_changed_cell_is_named(small):
     notebook.cells[2].source = "1 + 1  # said otherwise"
     nbformat.write(notebook, path)
     assert execute.problems("99_test") == []
+
+
+def test_stamp_counts_the_experiments_that_were_resumed(small):
+    record = {
+        "date": "2020-01-01T00:00:00+00:00",
+        "duration_s": 5000.0,
+        "peak_memory_mb": 90_000,
+    }
+    provenance.store_result("99_test", "experiments", "old", record)
+    full, quick = (execute.run("99_test", profile)[1] for profile in ("full", "quick"))
+    assert full["duration_s"] > 5000 > quick["duration_s"]
+    assert full["peak_memory_mb"] == 90_000 > quick["peak_memory_mb"]
 
 
 def test_quick_run_does_not_replace_a_full_one(small):

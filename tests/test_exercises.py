@@ -26,7 +26,9 @@ EXERCISE = Exercise(
     reference=normalise,
     cases=[(np.array([3.0, 4.0]),), (np.array([1.0, -2.0, 2.0]),)],
     mistakes={
-        "Vous divisez par le carré de la norme : il manque la racine.": lambda x: x / np.sum(x**2),
+        "Vous divisez par le carré de la norme : il manque la racine.": lambda x: (
+            x / np.sum(x**2)
+        ),
         "Vous divisez par la somme des composantes.": lambda x: x / np.sum(x),
     },
 )
@@ -69,7 +71,10 @@ def test_a_mistake_must_match_on_all_cases():
         return x / np.sum(x) if x.size == 2 else -x
 
     message = EXERCISE.diagnose(other).message
-    assert message == "Avec `[3., 4.]`, on attend `[0.6, 0.8]`, vous obtenez `[0.42857, 0.57143]`."
+    assert (
+        message
+        == "Avec `[3., 4.]`, on attend `[0.6, 0.8]`, vous obtenez `[0.42857, 0.57143]`."
+    )
 
 
 def test_a_mistake_may_be_an_error():
@@ -79,7 +84,10 @@ def test_a_mistake_may_be_an_error():
         cases=[(np.ones((2, 3)), np.ones((4, 3)))],
         mistakes={"Transposez le second.": lambda a, b: a @ b},
     )
-    assert exercise.diagnose(lambda u, v: np.matmul(u, v)).message == "Transposez le second."
+    assert (
+        exercise.diagnose(lambda u, v: np.matmul(u, v)).message
+        == "Transposez le second."
+    )
 
 
 def test_wrong_shape_says_both():
@@ -89,7 +97,9 @@ def test_wrong_shape_says_both():
 
 
 def test_broadcasting_does_not_hide_a_wrong_shape():
-    exercise = Exercise("Moyenne", reference=lambda x: np.mean(x), cases=[(np.ones(3),)])
+    exercise = Exercise(
+        "Moyenne", reference=lambda x: np.mean(x), cases=[(np.ones(3),)]
+    )
     message = exercise.diagnose(lambda x: x).message
     assert "la forme attendue est `()`, la vôtre est `(3,)`" in message
 
@@ -116,7 +126,10 @@ def test_the_first_case_that_differs_is_shown():
 
 
 def test_something_that_is_not_a_function():
-    assert EXERCISE.diagnose(np.zeros(2)).message == "On attend une fonction, pas `[0., 0.]`."
+    assert (
+        EXERCISE.diagnose(np.zeros(2)).message
+        == "On attend une fonction, pas `[0., 0.]`."
+    )
 
 
 def test_a_candidate_cannot_damage_the_cases():
@@ -131,7 +144,9 @@ def test_a_candidate_cannot_damage_the_cases():
 
 def test_cases_may_be_made_at_the_last_moment():
     calls = []
-    exercise = Exercise("Double", lambda x: 2 * x, lambda: calls.append(1) or [(1,), (2,)])
+    exercise = Exercise(
+        "Double", lambda x: 2 * x, lambda: calls.append(1) or [(1,), (2,)]
+    )
     assert calls == []
     assert exercise.diagnose(lambda x: x + x)
     assert not exercise.diagnose(lambda x: x + 1)
@@ -212,7 +227,9 @@ def raise_error(message, kind=ValueError):
 
 def test_failure_shows_and_returns_the_exception(shown):
     error = failure(raise_error, "formes (2,) et (3,) incompatibles")
-    assert shown == ["> **Erreur attendue** — `ValueError` : `formes (2,) et (3,) incompatibles`"]
+    assert shown == [
+        "> **Erreur attendue** — `ValueError` : `formes (2,) et (3,) incompatibles`"
+    ]
     assert type(error) is ValueError
     assert error.__traceback__ is None
 
@@ -259,7 +276,9 @@ class MisshapenProduct(keras.layers.Layer):
 def test_failure_of_real_libraries_stays_on_one_clean_line(shown):
     failure(lambda: ops.matmul(ops.ones((2, 3)), ops.ones((2, 3))))
     failure(
-        lambda: keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])(np.ones((1, 5)))
+        lambda: keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])(
+            np.ones((1, 5))
+        )
     )
     failure(open, "/absent/file.txt")
     failure(MisshapenProduct(), np.ones((2, 3)))
@@ -270,7 +289,10 @@ def test_failure_of_real_libraries_stays_on_one_clean_line(shown):
         assert "device" not in text
         assert "Exception encountered" not in text
         assert "/absent" not in text
-    assert "`FileNotFoundError` : `[Errno 2] No such file or directory: 'file.txt'`" in shown[2]
+    assert (
+        "`FileNotFoundError` : `[Errno 2] No such file or directory: 'file.txt'`"
+        in shown[2]
+    )
 
 
 def test_no_failure_is_told_and_raises_only_in_strict_mode(shown, monkeypatch):
@@ -284,7 +306,9 @@ def test_no_failure_is_told_and_raises_only_in_strict_mode(shown, monkeypatch):
 
 def test_another_failure_than_the_expected_one(shown, monkeypatch):
     monkeypatch.setattr(runtime, "strict", lambda: True)
-    assert isinstance(failure(raise_error, "a", expected=(ValueError, KeyError)), ValueError)
+    assert isinstance(
+        failure(raise_error, "a", expected=(ValueError, KeyError)), ValueError
+    )
     with pytest.raises(NameError, match="undefined_name"):
         failure(lambda: undefined_name, expected=ValueError)  # noqa: F821
     monkeypatch.setattr(runtime, "strict", lambda: False)

@@ -86,7 +86,9 @@ def test_show_does_nothing_outside_ipython(capsys):
 
 
 def test_line_plot_is_a_faithful_palette_png_on_opaque_white():
-    image = decode(figures.curves({str(k): np.sin(np.arange(9) + k) for k in range(7)}, "x", "y"))
+    image = decode(
+        figures.curves({str(k): np.sin(np.arange(9) + k) for k in range(7)}, "x", "y")
+    )
     assert image.mode == "P"
     assert "transparency" not in image.info
     assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
@@ -106,8 +108,13 @@ def test_photograph_keeps_its_colours_in_an_rgb_png():
 
     assert decode(figures.grid([data.coffee()])).mode == "RGB"  # too many colours
     small = np.asarray(Image.fromarray(data.coffee()).resize((40, 40)))
-    tiles = [np.roll(small, k, axis=2) for k in range(3)] + [small.swapaxes(0, 1), 255 - small]
-    assert decode(figures.grid(tiles)).mode == "RGB"  # fewer than 2**14, badly approximated
+    tiles = [np.roll(small, k, axis=2) for k in range(3)] + [
+        small.swapaxes(0, 1),
+        255 - small,
+    ]
+    assert (
+        decode(figures.grid(tiles)).mode == "RGB"
+    )  # fewer than 2**14, badly approximated
 
 
 def test_default_ticks_get_a_decimal_comma_and_images_no_grid_lines():
@@ -124,7 +131,12 @@ def test_default_ticks_get_a_decimal_comma_and_images_no_grid_lines():
 
 @pytest.mark.parametrize(
     ("value", "digits", "written"),
-    [(0.9063, 3, "0,906"), (-1.5, 1, "−1,5"), (60000, 0, "60\u202f000"), (5999, 0, "5999")],
+    [
+        (0.9063, 3, "0,906"),
+        (-1.5, 1, "−1,5"),
+        (60000, 0, "60\u202f000"),
+        (5999, 0, "5999"),
+    ],
 )
 def test_number_is_written_in_french(value, digits, written):
     assert figures.number(value, digits) == written
@@ -135,7 +147,9 @@ def test_number_is_written_in_french(value, digits, written):
 
 def test_grid_of_seven_in_rows_of_three():
     images = [np.full((4, 4), k / 7) for k in range(7)]
-    fig = figures.grid(images, [f"n° {k}" for k in range(7)], columns=3, row_labels=["a", "b", "c"])
+    fig = figures.grid(
+        images, [f"n° {k}" for k in range(7)], columns=3, row_labels=["a", "b", "c"]
+    )
     assert len(fig.axes) == 9
     assert [len(ax.images) for ax in fig.axes] == [1] * 7 + [0] * 2
     assert [ax.get_title() for ax in fig.axes[:7]] == [f"n° {k}" for k in range(7)]
@@ -149,7 +163,9 @@ def test_grid_of_seven_in_rows_of_three():
 def test_grid_takes_bytes_and_floats_grey_and_colour(caplog):
     byte = np.full((4, 6), 200, np.uint8)
     colour = np.full((4, 6, 3), 1.7)
-    fig = figures.grid([byte, byte[..., None], colour, np.dstack([byte] * 3)], columns=4)
+    fig = figures.grid(
+        [byte, byte[..., None], colour, np.dstack([byte] * 3)], columns=4
+    )
     assert fig.axes[0].images[0].get_clim() == (0, 255)
     assert fig.axes[1].images[0].get_array().shape == (4, 6)
     assert fig.axes[2].images[0].get_array().max() == 1.0
@@ -188,12 +204,17 @@ def test_curves_draws_the_mean_over_runs_with_a_band_of_one_deviation():
     assert first.get_linestyle() != second.get_linestyle()
     assert first.get_color() != second.get_color()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("époque", "perte")
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["trois graines", "une"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "trois graines",
+        "une",
+    ]
 
 
 def test_curves_takes_an_abscissa_for_each_series_and_reference_levels():
     x = {"a": [0, 0.5, 1], "b": [0, 1]}
-    fig = figures.curves({"a": [1, 2, 3], "b": [5, 6]}, "x", "y", x=x, levels={"hasard": 0.5})
+    fig = figures.curves(
+        {"a": [1, 2, 3], "b": [5, 6]}, "x", "y", x=x, levels={"hasard": 0.5}
+    )
     (ax,) = fig.axes
     assert [list(line.get_xdata()) for line in ax.lines[:2]] == [[0, 0.5, 1], [0, 1]]
     assert ax.lines[2].get_ydata() == [0.5, 0.5]
@@ -209,7 +230,9 @@ def test_many_curves_have_their_legend_outside_the_axes():
 def test_overlay_tints_each_class_but_the_background():
     mask = np.zeros((4, 4), int)
     mask[0, 0], mask[3, 3] = 1, 2
-    fig = figures.overlay(np.zeros((4, 4, 3)), {"vérité": mask}, ["fond", "animal", "bord"])
+    fig = figures.overlay(
+        np.zeros((4, 4, 3)), {"vérité": mask}, ["fond", "animal", "bord"]
+    )
     plain, over = fig.axes
     assert len(plain.images) == 1
     tints = [np.asarray(image.get_array())[..., 3] for image in over.images[1:]]
@@ -222,7 +245,9 @@ def test_confusion_writes_counts_or_row_percentages_legibly():
     matrix = [[90, 10], [1, 3]]
     counts = figures.confusion(matrix, ["non", "oui"], "prédite", "réelle").axes[0]
     assert [t.get_text() for t in counts.texts] == ["90", "10", "1", "3"]
-    rates = figures.confusion(matrix, ["non", "oui"], "prédite", "réelle", normalise=True).axes[0]
+    rates = figures.confusion(
+        matrix, ["non", "oui"], "prédite", "réelle", normalise=True
+    ).axes[0]
     assert [t.get_text() for t in rates.texts] == ["90", "10", "25", "75"]
     assert [t.get_color() for t in rates.texts] == ["white", "black", "black", "white"]
     assert (rates.get_xlabel(), rates.get_ylabel()) == ("prédite", "réelle")
@@ -236,17 +261,23 @@ def test_heatmap_writes_and_shades_each_share_by_itself():
 
 
 def test_confusion_accepts_a_class_without_example():
-    (ax,) = figures.confusion([[0, 0], [2, 2]], ["a", "b"], "x", "y", normalise=True).axes
+    (ax,) = figures.confusion(
+        [[0, 0], [2, 2]], ["a", "b"], "x", "y", normalise=True
+    ).axes
     assert [t.get_text() for t in ax.texts] == ["0", "0", "50", "50"]
 
 
 def test_histograms_share_bins_and_sum_to_one_hundred_percent():
     groups = {"semblables": [0, 0.2, 0.4], "différentes": np.linspace(0.5, 1, 50)}
-    (ax,) = figures.histograms(groups, "distance", "part (%)", threshold=0.5, bins=10).axes
+    (ax,) = figures.histograms(
+        groups, "distance", "part (%)", threshold=0.5, bins=10
+    ).axes
     one, other = ax.patches
     for patch in (one, other):
         heights = patch.get_xy()
-        steps = [(b[0] - a[0]) * a[1] for a, b in zip(heights, heights[1:], strict=False)]
+        steps = [
+            (b[0] - a[0]) * a[1] for a, b in zip(heights, heights[1:], strict=False)
+        ]
         top = sum(s for s in steps if s > 0)
         assert top == pytest.approx(100 * 0.1)  # bins of width 0.1 over 0..1
     assert one.get_hatch() != other.get_hatch()
@@ -256,12 +287,18 @@ def test_histograms_share_bins_and_sum_to_one_hundred_percent():
 
 def test_scatter_names_each_class_at_its_median_and_parts_the_names():
     rng = np.random.default_rng(0)
-    points = rng.normal(size=(60, 2)) + np.repeat([[0, 0], [0, 0.1], [9, 9]], 20, axis=0)
+    points = rng.normal(size=(60, 2)) + np.repeat(
+        [[0, 0], [0, 0.1], [9, 9]], 20, axis=0
+    )
     labels = np.repeat([0, 1, 2], 20)
-    fig = figures.scatter(points, labels, ["robe", "manteau", "sac", "absente"], "x", "y")
+    fig = figures.scatter(
+        points, labels, ["robe", "manteau", "sac", "absente"], "x", "y"
+    )
     (ax,) = fig.axes
     assert [t.get_text() for t in ax.texts] == ["robe", "manteau", "sac"]
-    assert ax.texts[2].get_position() == pytest.approx(np.median(points[40:], axis=0), abs=0.05)
+    assert ax.texts[2].get_position() == pytest.approx(
+        np.median(points[40:], axis=0), abs=0.05
+    )
     fig.draw_without_rendering()
     one, other = (t.get_window_extent() for t in ax.texts[:2])
     assert not one.overlaps(other)

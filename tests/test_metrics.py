@@ -85,19 +85,29 @@ def test_curve_points_are_the_rates_at_their_thresholds():
 
 def test_equal_error_rate():
     # far, tar = (0, .5), (.5, .5), (.5, 1), (1, 1): both errors are .5 at the second point.
-    assert metrics.verification_curve([1, 2, 3, 4], [1, 0, 1, 0]).eer == pytest.approx(0.5)
-    assert metrics.verification_curve([1, 2, 3, 4], [1, 1, 0, 0]).eer == pytest.approx(0.0)
-    assert metrics.verification_curve([4, 3, 2, 1], [1, 1, 0, 0]).eer == pytest.approx(1.0)
+    assert metrics.verification_curve([1, 2, 3, 4], [1, 0, 1, 0]).eer == pytest.approx(
+        0.5
+    )
+    assert metrics.verification_curve([1, 2, 3, 4], [1, 1, 0, 0]).eer == pytest.approx(
+        0.0
+    )
+    assert metrics.verification_curve([4, 3, 2, 1], [1, 1, 0, 0]).eer == pytest.approx(
+        1.0
+    )
     # All equal distances: the chord from (0, 0) to (1, 1), where far = 1 - tar at .5.
     assert metrics.verification_curve([2, 2, 2], [1, 0, 0]).eer == pytest.approx(0.5)
     # Between (0, 2/3) and (1/2, 2/3): 1 - tar = 1/3 = far.
-    assert metrics.verification_curve([1, 2, 3, 4, 5], [1, 1, 0, 1, 0]).eer == pytest.approx(1 / 3)
+    assert metrics.verification_curve(
+        [1, 2, 3, 4, 5], [1, 1, 0, 1, 0]
+    ).eer == pytest.approx(1 / 3)
 
 
 def test_accuracy_at_is_strict():
     assert metrics.accuracy_at([0.5, 0.4, 0.6], [0, 1, 0], 0.5) == 1.0
     assert metrics.accuracy_at([0.5, 0.4, 0.6], [1, 1, 0], 0.5) == pytest.approx(2 / 3)
-    assert metrics.accuracy_at([0.1, 0.2], [1, 1], 0.5) == 1.0  # one kind is enough here
+    assert (
+        metrics.accuracy_at([0.1, 0.2], [1, 1], 0.5) == 1.0
+    )  # one kind is enough here
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -106,7 +116,9 @@ def test_best_threshold_beats_every_other(ties):
         distances, same = pairs(30, ties)
         same[:2] = True, False
         threshold, accuracy = metrics.best_threshold(distances, same)
-        assert metrics.accuracy_at(distances, same, threshold) == pytest.approx(accuracy)
+        assert metrics.accuracy_at(distances, same, threshold) == pytest.approx(
+            accuracy
+        )
         around = np.concatenate([distances - 1e-9, distances, distances + 1e-9])
         brute = max(np.mean((distances < t) == same) for t in around)
         assert accuracy == pytest.approx(brute)
@@ -140,7 +152,9 @@ def test_tar_at_far_by_sweep():
             if np.mean(distances[~same] <= t) <= far
         )
         assert metrics.tar_at_far(distances, same, far) == pytest.approx(brute)
-    assert metrics.tar_at_far([1, 2, 3, 4], [1, 0, 1, 0], 0.5) == 1.0  # a rate of exactly 0.5
+    assert (
+        metrics.tar_at_far([1, 2, 3, 4], [1, 0, 1, 0], 0.5) == 1.0
+    )  # a rate of exactly 0.5
     with pytest.raises(ValueError, match="au moins 1000"):
         metrics.tar_at_far(distances, same, 0.001)
     with pytest.raises(ValueError, match="taux de fausse acceptation"):
@@ -158,7 +172,9 @@ def test_tar_at_far_by_sweep():
         ([1, 2], [0, 3], "des 0 et des 1"),
     ],
 )
-@pytest.mark.parametrize("function", [metrics.verification_curve, metrics.best_threshold])
+@pytest.mark.parametrize(
+    "function", [metrics.verification_curve, metrics.best_threshold]
+)
 def test_pairs_refused(function, distances, same, message):
     with pytest.raises(ValueError, match=message):
         function(distances, same)
@@ -179,13 +195,17 @@ def test_pairs_refused(function, distances, same, message):
 )
 def test_wilson_interval_has_the_published_values(successes, n, low, high):
     assert metrics.wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
-    assert metrics.wilson(n - successes, n) == pytest.approx((1 - high, 1 - low), abs=5e-5)
+    assert metrics.wilson(n - successes, n) == pytest.approx(
+        (1 - high, 1 - low), abs=5e-5
+    )
 
 
 def test_wilson_solves_its_equation():
     """Its ends are the proportions p where |k/n - p| is z standard errors of p."""
     for end in metrics.wilson(7, 50, confidence=0.9):
-        assert abs(7 / 50 - end) == pytest.approx(1.6448536 * np.sqrt(end * (1 - end) / 50))
+        assert abs(7 / 50 - end) == pytest.approx(
+            1.6448536 * np.sqrt(end * (1 - end) / 50)
+        )
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 5)])
@@ -226,6 +246,8 @@ def test_fair_metric():
 
 
 def test_mean_spread_is_the_sample_deviation():
-    assert metrics.mean_spread([1.0, 2.0, 4.0]) == pytest.approx((7 / 3, np.sqrt(7 / 3)))
+    assert metrics.mean_spread([1.0, 2.0, 4.0]) == pytest.approx(
+        (7 / 3, np.sqrt(7 / 3))
+    )
     with pytest.raises(ValueError, match="deux essais"):
         metrics.mean_spread([0.9])

@@ -15,7 +15,9 @@ CODE = re.compile(r"tf\.keras|keras\.backend")
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
-def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str, list[str], str | None]]:
+def cells(
+    notebook: nbformat.NotebookNode,
+) -> list[tuple[str, str, list[str], str | None]]:
     return [
         (
             cell.cell_type,
@@ -36,7 +38,9 @@ def test_pair_has_the_same_cells(name):
         assert written == shown, (
             f"{name}: cell {number} of the .py and the .ipynb differ; make pairs"
         )
-    assert len(script.cells) == len(pair), f"{name}: the .py and the .ipynb differ; make pairs"
+    assert len(script.cells) == len(pair), (
+        f"{name}: the .py and the .ipynb differ; make pairs"
+    )
 
 
 def test_displayed_run_is_the_run_of_this_code(name):
@@ -44,7 +48,11 @@ def test_displayed_run_is_the_run_of_this_code(name):
 
 
 def test_no_error_is_stored(name):
-    outputs = [output for cell in execute.read(name).cells for output in cell.get("outputs", [])]
+    outputs = [
+        output
+        for cell in execute.read(name).cells
+        for output in cell.get("outputs", [])
+    ]
     assert [o for o in outputs if o.output_type == "error"] == []
 
 
@@ -70,7 +78,9 @@ def test_figures_have_alt_text(name):
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 alt = output.metadata.get("image/png", {}).get("alt", "")
-                assert len(alt) >= 20, f"{name}: cell {number} shows a figure without alt text"
+                assert len(alt) >= 20, (
+                    f"{name}: cell {number} shows a figure without alt text"
+                )
 
 
 def test_first_code_cell_is_the_setup_cell(name):
@@ -83,9 +93,13 @@ def test_first_code_cell_is_the_setup_cell(name):
 def test_reads_in_colab_and_github(name):
     for cell in execute.read(name).cells:
         if cell.cell_type == "markdown":
-            assert not re.search(r"\{\w+(:\w+)?\}`|^:::|^```\{", cell.source, re.M), cell.source
+            assert not re.search(r"\{\w+(:\w+)?\}`|^:::|^```\{", cell.source, re.M), (
+                cell.source
+            )
         elif "QUOTED" not in cell.source:
-            assert not CODE.search(cell.source), "tf.keras or keras.backend outside a quotation"
+            assert not CODE.search(cell.source), (
+                "tf.keras or keras.backend outside a quotation"
+            )
 
 
 def test_notebook_is_small(name):

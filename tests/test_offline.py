@@ -41,7 +41,9 @@ def test_refuses_other_machines(attempt):
 def test_leaves_this_machine_reachable():
     server = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
     threading.Thread(target=server.handle_request, daemon=True).start()
-    request = urllib.request.Request(f"http://localhost:{server.server_port}/", method="HEAD")
+    request = urllib.request.Request(
+        f"http://localhost:{server.server_port}/", method="HEAD"
+    )
     with urllib.request.urlopen(request, timeout=5) as answer:
         assert answer.status == 200
     server.server_close()
@@ -56,7 +58,9 @@ def test_leaves_unix_sockets_alone():
 
 def test_covers_the_programs_that_tests_start():
     code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
     assert result.returncode == 1
     assert REFUSED in result.stderr
 

@@ -46,9 +46,13 @@ def read(path):
 
 def known_to_git():
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    listed = subprocess.run(
+        command, cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
     return sorted(
-        path for name in set(listed.split("\0")) if name and (path := ROOT / name).is_file()
+        path
+        for name in set(listed.split("\0"))
+        if name and (path := ROOT / name).is_file()
     )
 
 
@@ -69,9 +73,13 @@ def copy(tmp_path):
 
 def direct():
     """[(requirement, reason)] of requirements.in."""
-    lines = [line for line in read("requirements.in").splitlines() if line and line[0] != "#"]
+    lines = [
+        line for line in read("requirements.in").splitlines() if line and line[0] != "#"
+    ]
     parts = [line.partition("#") for line in lines]
-    return [(Requirement(before.strip()), reason.strip()) for before, _, reason in parts]
+    return [
+        (Requirement(before.strip()), reason.strip()) for before, _, reason in parts
+    ]
 
 
 def pins():
@@ -86,14 +94,18 @@ def pins():
 
 
 def test_each_direct_dependency_has_a_reason():
-    assert [str(requirement) for requirement, reason in direct() if len(reason) < 5] == []
+    assert [
+        str(requirement) for requirement, reason in direct() if len(reason) < 5
+    ] == []
 
 
 def test_pins_satisfy_what_is_asked():
     versions = pins()
     for requirement, _ in direct():
         pinned = versions[canonicalize_name(requirement.name)]
-        assert all(requirement.specifier.contains(version) for version in pinned), requirement
+        assert all(requirement.specifier.contains(version) for version in pinned), (
+            requirement
+        )
 
 
 def imported():
@@ -113,7 +125,9 @@ def imported():
     }
     found = importlib.metadata.packages_distributions()
     return {
-        canonicalize_name(name) for module in modules - ours for name in found.get(module, [module])
+        canonicalize_name(name)
+        for module in modules - ours
+        for name in found.get(module, [module])
     }
 
 
@@ -146,10 +160,15 @@ def test_the_address_is_the_same_everywhere():
         if path.suffix in {".md", ".py", ".ipynb", ".yml"}
         for link in colab.findall(path.read_text(encoding="utf8"))
     ]
-    assert ("README.md", (f"{owner}/{name}", "main", "notebooks/10_siamese.ipynb")) in links
+    assert (
+        "README.md",
+        (f"{owner}/{name}", "main", "notebooks/10_siamese.ipynb"),
+    ) in links
     for file, (where, branch, target) in links:
         assert (where, branch) == (f"{owner}/{name}", "main"), file
-        assert (ROOT / target).is_file(), f"{file}: Colab link to {target}, which does not exist"
+        assert (ROOT / target).is_file(), (
+            f"{file}: Colab link to {target}, which does not exist"
+        )
 
 
 def test_change_of_address(copy):
@@ -157,7 +176,11 @@ def test_change_of_address(copy):
     old, new = address(), "https://github.com/{}/{}".format("Une-Ecole", "vision.2")
     changed = repository.change(copy, new + ".git/")
     short = re.escape("/".join(repository.parse(old)))
-    left = [p for p in changed if re.search(rf"(?<![\w.-]){short}(?![\w-])", p.read_text("utf8"))]
+    left = [
+        p
+        for p in changed
+        if re.search(rf"(?<![\w.-]){short}(?![\w-])", p.read_text("utf8"))
+    ]
     assert left == []
     names = {path.relative_to(copy).as_posix() for path in changed}
     assert {"_config.yml", "README.md", "CITATION.cff", "tools/setup_cell.py"} <= names
@@ -263,19 +286,29 @@ def test_workflow_calls_make_targets_with_pinned_actions(path):
     assert workflow["permissions"] == {"contents": "read"}
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     commands = [step["run"] for step in steps if "run" in step]
-    called = [name for command in commands for name in re.findall(r"\bmake (\w+)", command)]
+    called = [
+        name for command in commands for name in re.findall(r"\bmake (\w+)", command)
+    ]
     if path.name != "publish.yml":
         assert called
     assert set(called) <= set(targets())
     uses = re.findall(r"uses: (.+)", path.read_text(encoding="utf8"))
     assert [
-        use for use in uses if not re.fullmatch(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)
+        use
+        for use in uses
+        if not re.fullmatch(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)
     ] == []
 
 
 def test_workflows_cover_what_is_promised():
     said = "\n".join(path.read_text(encoding="utf8") for path in workflows())
-    for command in ("make test", "make lock UPGRADE=1", "make backends", "make links", "make book"):
+    for command in (
+        "make test",
+        "make lock UPGRADE=1",
+        "make backends",
+        "make links",
+        "make book",
+    ):
         assert f"run: {command}" in said
 
 
@@ -302,7 +335,9 @@ def test_licences_and_citation():
 
 def test_environment_for_another_backend():
     text = venv.requirements(
-        "numpy==2\ntensorflow-cpu==2 ; x\ntensorflow==2\nkeras==3", ["tensorflow"], ["jax==1"]
+        "numpy==2\ntensorflow-cpu==2 ; x\ntensorflow==2\nkeras==3",
+        ["tensorflow"],
+        ["jax==1"],
     )
     assert text == "numpy==2\nkeras==3\njax==1\n"
 
@@ -365,8 +400,12 @@ def test_environment_is_installed_once_and_whole(installer):
     (root.parent / "fail").touch()
     assert install() == (False, ["pip"])
     (root.parent / "fail").unlink()
-    assert install() == (True, ["venv", "pip"]), "an interrupted upgrade starts again from nothing"
-    assert (root / ".venv/installed.txt").read_text() == (root / "requirements.txt").read_text()
+    assert install() == (True, ["venv", "pip"]), (
+        "an interrupted upgrade starts again from nothing"
+    )
+    assert (root / ".venv/installed.txt").read_text() == (
+        root / "requirements.txt"
+    ).read_text()
 
 
 def test_report_of_budgets():
@@ -404,11 +443,15 @@ def test_new_chapter_passes_the_tests(copy):
 
     def python(*arguments):
         command = [sys.executable, *arguments]
-        result = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, cwd=copy, capture_output=True, text=True, check=False
+        )
         assert result.returncode == 0, result.stdout + result.stderr
 
     python("tools/new_chapter.py", "12_attention")
-    assert "template" not in (copy / "notebooks/12_attention.py").read_text(encoding="utf8")
+    assert "template" not in (copy / "notebooks/12_attention.py").read_text(
+        encoding="utf8"
+    )
     python("-m", "ruff", "check", "notebooks/12_attention.py")
     python("-m", "ruff", "format", "--check", "notebooks/12_attention.py")
     python("-m", "pytest", "-q", "-k", "12_attention", "tests/test_notebooks.py")

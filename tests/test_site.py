@@ -14,7 +14,9 @@ BROWSERS = (
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
-CHROMIUM = os.environ.get("COURSE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), "")
+CHROMIUM = os.environ.get("COURSE_CHROMIUM") or next(
+    filter(None, map(shutil.which, BROWSERS)), ""
+)
 
 pytestmark = [
     pytest.mark.browser,
@@ -111,7 +113,9 @@ def inspected(request, browser, address):
     for path in all_pages():
         page = open_page(browser, address, path, viewport=viewport, theme=theme)
         assert page.evaluate("document.documentElement.dataset.theme") == theme
-        violations = Axe().run(page, options={"preload": False, **rules}).response["violations"]
+        violations = (
+            Axe().run(page, options={"preload": False, **rules}).response["violations"]
+        )
         found[path] = page.complaints, violations
         page.context.close()
     return found
@@ -130,7 +134,9 @@ def chapter():
 
 
 def test_pages_raise_no_complaint_and_ask_no_other_host(inspected):
-    assert {path: complaints for path, (complaints, _) in inspected.items() if complaints} == {}
+    assert {
+        path: complaints for path, (complaints, _) in inspected.items() if complaints
+    } == {}
 
 
 def test_pages_are_accessible(inspected):
@@ -146,7 +152,9 @@ def test_pages_are_accessible(inspected):
 
 
 def test_no_page_scrolls_sideways_on_a_phone(visit):
-    widths = "[document.documentElement, document.querySelector('.bd-article-container')]"
+    widths = (
+        "[document.documentElement, document.querySelector('.bd-article-container')]"
+    )
     for path in all_pages():
         page = visit(path, viewport=PHONE)
         for width in page.evaluate(f"{widths}.map(e => e.scrollWidth)"):
@@ -162,12 +170,18 @@ def test_mathematics_is_drawn(visit):
     assert page.locator("mjx-merror").count() == 0
 
 
-@pytest.mark.parametrize("query", ["reseau siamois", "réseau siamois", "RÉSEAUX SIAMOIS"])
+@pytest.mark.parametrize(
+    "query", ["reseau siamois", "réseau siamois", "RÉSEAUX SIAMOIS"]
+)
 def test_search_ignores_accents_capitals_and_plural(visit, query):
     page = visit(f"search.html?q={query}")
     page.wait_for_selector("ul.search li")
-    page.wait_for_function("document.querySelector('.search-summary').textContent != ''")
-    found = page.locator("ul.search li > a").evaluate_all("links => links.map(a => a.href)")
+    page.wait_for_function(
+        "document.querySelector('.search-summary').textContent != ''"
+    )
+    found = page.locator("ul.search li > a").evaluate_all(
+        "links => links.map(a => a.href)"
+    )
     assert any(chapter() in link for link in found), found
     assert any("book/glossary.html" in link for link in found), found
     marked = page.locator("ul.search mark").all_text_contents()
@@ -177,7 +191,9 @@ def test_search_ignores_accents_capitals_and_plural(visit, query):
 
 def test_search_finds_nothing_for_a_word_that_is_nowhere(visit):
     page = visit("search.html?q=zygomatique")
-    page.wait_for_function("document.querySelector('.search-summary').textContent != ''")
+    page.wait_for_function(
+        "document.querySelector('.search-summary').textContent != ''"
+    )
     assert page.locator("ul.search li").count() == 0
     assert "ne correspond" in page.locator(".search-summary").text_content()
 
@@ -198,7 +214,10 @@ def test_theme_changes_with_its_button(visit):
     for _ in range(3):
         page.locator(".theme-switch-button").locator("visible=true").first.click()
         seen.add(
-            (page.evaluate("document.documentElement.dataset.theme"), page.evaluate(background))
+            (
+                page.evaluate("document.documentElement.dataset.theme"),
+                page.evaluate(background),
+            )
         )
     assert {theme for theme, _ in seen} == {"light", "dark"}
     assert len({colour for _, colour in seen}) == 2

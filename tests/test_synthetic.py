@@ -35,7 +35,9 @@ PLAIN = Face(
 @pytest.fixture
 def undrawn(monkeypatch):
     """`faces` without its drawing: thousands of attributes in no time."""
-    monkeypatch.setattr(synthetic, "draw", lambda spec, size: np.zeros((1, 1, 3), dtype="uint8"))
+    monkeypatch.setattr(
+        synthetic, "draw", lambda spec, size: np.zeros((1, 1, 3), dtype="uint8")
+    )
 
 
 def close(share: float, rate: float, n: int) -> bool:
@@ -56,14 +58,18 @@ def test_same_seed_same_data_other_seed_other_data(name):
     np.random.seed(0)
     before = np.random.get_state()[1].copy()
     first, again, other = (MAKERS[name](seed) for seed in (0, 0, 1))
-    assert np.array_equal(np.random.get_state()[1], before), "the global random state was used"
+    assert np.array_equal(np.random.get_state()[1], before), (
+        "the global random state was used"
+    )
     assert len(first[0]) == len(other[0])
     assert not np.array_equal(first[0], other[0])
     for field, values in first._asdict().items():
         repeated = getattr(again, field)
         if isinstance(values, dict):
             assert values.keys() == repeated.keys()
-            assert all(np.array_equal(values[key], repeated[key]) for key in values), field
+            assert all(np.array_equal(values[key], repeated[key]) for key in values), (
+                field
+            )
         else:
             assert np.array_equal(values, repeated), field
 
@@ -88,8 +94,12 @@ def test_images_have_the_shape_and_type_of_the_real_ones(name, shape):
 
 
 def test_a_longer_set_starts_with_the_shorter_one():
-    assert np.array_equal(synthetic.pets(3, 48).images, synthetic.pets(5, 48).images[:3])
-    assert np.array_equal(synthetic.membranes(1, 96).labels, synthetic.membranes(2, 96).labels[:1])
+    assert np.array_equal(
+        synthetic.pets(3, 48).images, synthetic.pets(5, 48).images[:3]
+    )
+    assert np.array_equal(
+        synthetic.membranes(1, 96).labels, synthetic.membranes(2, 96).labels[:1]
+    )
 
 
 # --- Ground truth -------------------------------------------------------------------------------
@@ -97,7 +107,9 @@ def test_a_longer_set_starts_with_the_shorter_one():
 
 def test_garments_split_is_stratified_and_shares_no_image():
     data = synthetic.garments()
-    train, test = ({image.tobytes() for image in part} for part in (data.x_train, data.x_test))
+    train, test = (
+        {image.tobytes() for image in part} for part in (data.x_train, data.x_test)
+    )
     assert len(train) == 1400
     assert len(test) == 397
     assert not train & test
@@ -109,7 +121,9 @@ def test_garments_split_is_stratified_and_shares_no_image():
 def test_pet_trimap_border_surrounds_the_pet_and_the_box_holds_it():
     data = synthetic.pets(20, 96, seed=3)
     assert set(np.unique(data.species)) == {0, 1}
-    for trimap, (x_min, y_min, x_max, y_max) in zip(data.trimaps, data.boxes, strict=True):
+    for trimap, (x_min, y_min, x_max, y_max) in zip(
+        data.trimaps, data.boxes, strict=True
+    ):
         pet, background = trimap == 0, trimap == 1
         assert set(np.unique(trimap)) == {0, 1, 2}
         assert 0.04 < pet.mean() < 0.6
@@ -174,12 +188,22 @@ def test_light_skin_and_pose_do_what_they_say():
         return draw(face)[30:60, columns].mean()
 
     left, right = slice(24, 38), slice(42, 56)
-    assert mean(replace(PLAIN, light=-1.0), left) > mean(replace(PLAIN, light=-1.0), right) + 30
-    assert mean(replace(PLAIN, light=1.0), right) > mean(replace(PLAIN, light=1.0), left) + 30
+    assert (
+        mean(replace(PLAIN, light=-1.0), left)
+        > mean(replace(PLAIN, light=-1.0), right) + 30
+    )
+    assert (
+        mean(replace(PLAIN, light=1.0), right)
+        > mean(replace(PLAIN, light=1.0), left) + 30
+    )
     tones = [mean(replace(PLAIN, skin=k), slice(30, 50)) for k in range(6)]
     assert np.all(np.diff(tones) < -5)
     lips = [
-        np.nonzero(changed(replace(PLAIN, yaw=yaw), replace(PLAIN, yaw=yaw, woman=False))[52:62])
+        np.nonzero(
+            changed(replace(PLAIN, yaw=yaw), replace(PLAIN, yaw=yaw, woman=False))[
+                52:62
+            ]
+        )
         for yaw in (-0.4, 0.4)
     ]
     assert lips[1][1].mean() - lips[0][1].mean() > 6
@@ -193,7 +217,9 @@ def test_an_identity_keeps_its_face_in_other_scenes():
         face = replace(PLAIN, identity=k)
         picture = draw(face)[centre].astype(float)
         same.append(np.abs(picture - draw(replace(face, scene=k + 50))[centre]).mean())
-        different.append(np.abs(picture - draw(replace(face, identity=k + 50))[centre]).mean())
+        different.append(
+            np.abs(picture - draw(replace(face, identity=k + 50))[centre]).mean()
+        )
     assert max(same) < min(different)
     shared = synthetic.faces(40, people=4)
     assert len(set(shared.attributes["identity"])) == 4
@@ -204,7 +230,9 @@ def test_attributes_describe_what_was_drawn():
     data = synthetic.faces(12, seed=4, noise={"beard": 0.5})
     for i, spec in enumerate(data.specs):
         assert np.array_equal(data.images[i], draw(spec))
-        assert all(data.attributes[name][i] == value for name, value in vars(spec).items())
+        assert all(
+            data.attributes[name][i] == value for name, value in vars(spec).items()
+        )
         assert data.attributes["blond"][i] == (spec.hair == "blond")
 
 
@@ -248,7 +276,9 @@ def test_noise_flips_the_labels_asked_and_only_those(undrawn):
     assert not wrong["blond"][~woman].any()
     assert not any(wrong[name].any() for name in ("woman", "long_hair", "beard"))
     clean = synthetic.faces(n, seed=2)
-    assert all(np.array_equal(clean.labels[name], data.attributes[name]) for name in NAMES)
+    assert all(
+        np.array_equal(clean.labels[name], data.attributes[name]) for name in NAMES
+    )
 
 
 @pytest.mark.parametrize(
@@ -278,7 +308,11 @@ def pixel_network(side: int, channels: int, classes: int) -> keras.Model:
 
     def convolution(x, filters, dilation=1):
         x = layers.Conv2D(
-            filters=filters, kernel_size=3, dilation_rate=dilation, padding="same", use_bias=False
+            filters=filters,
+            kernel_size=3,
+            dilation_rate=dilation,
+            padding="same",
+            use_bias=False,
         )(x)
         return layers.ReLU()(layers.BatchNormalization(momentum=0.8)(x))
 
@@ -309,7 +343,9 @@ def test_garments_are_learnt_by_a_siamese_network():
         x = images.reshape(len(images), -1) / 255
         return [x[a], x[b]], (labels[a] == labels[b]).astype("float32")[:, None]
 
-    base = keras.Sequential([layers.Dense(units=64, activation="relu") for _ in range(2)])
+    base = keras.Sequential(
+        [layers.Dense(units=64, activation="relu") for _ in range(2)]
+    )
     left, right = keras.Input(shape=(784,)), keras.Input(shape=(784,))
     squared = ops.sum(ops.square(base(left) - base(right)), axis=1, keepdims=True)
     model = keras.Model([left, right], ops.sqrt(ops.maximum(squared, 1e-7)))
@@ -318,7 +354,9 @@ def test_garments_are_learnt_by_a_siamese_network():
         return ops.mean(y * ops.square(d) + (1 - y) * ops.square(ops.maximum(1 - d, 0)))
 
     model.compile(optimizer="rmsprop", loss=contrastive)
-    model.fit(*pairs(data.x_train, data.y_train, 6000), batch_size=128, epochs=4, verbose=0)
+    model.fit(
+        *pairs(data.x_train, data.y_train, 6000), batch_size=128, epochs=4, verbose=0
+    )
     x, same = pairs(data.x_test, data.y_test, 1500)
     raw = np.linalg.norm(x[0] - x[1], axis=1)
     learnt = roc_auc_score(same, -model.predict(x, verbose=0))
@@ -331,8 +369,12 @@ def test_pets_are_found_better_than_by_their_usual_place():
     data = synthetic.pets(360, size=64)
     train, test = slice(0, 300), slice(300, None)
     model = pixel_network(64, channels=3, classes=3)
-    model.fit(data.images[train], data.trimaps[train], batch_size=16, epochs=3, verbose=0)
-    guess = ops.convert_to_numpy(model.predict(data.images[test], verbose=0)).argmax(axis=-1)
+    model.fit(
+        data.images[train], data.trimaps[train], batch_size=16, epochs=3, verbose=0
+    )
+    guess = ops.convert_to_numpy(model.predict(data.images[test], verbose=0)).argmax(
+        axis=-1
+    )
     pet = data.trimaps == 0
     place = np.broadcast_to(pet[train].mean(axis=0) > 0.4, guess.shape)
     assert iou(pet[test], guess == 0) > iou(pet[test], place) + 0.12
@@ -344,7 +386,9 @@ def test_membranes_are_found_better_than_by_a_threshold():
     train, test = slice(0, 48), slice(48, None)
     wall = data.labels == 0
     model = pixel_network(96, channels=1, classes=2)
-    model.fit(data.images[train, ..., None], wall[train], batch_size=4, epochs=8, verbose=0)
+    model.fit(
+        data.images[train, ..., None], wall[train], batch_size=4, epochs=8, verbose=0
+    )
     guess = model.predict(data.images[test, ..., None], verbose=0).argmax(axis=-1) == 1
     smooth = ndimage.gaussian_filter(data.images[test].astype(float), (0, 1, 1))
     best = max(iou(wall[test], smooth < level) for level in range(80, 140, 4))
@@ -365,7 +409,13 @@ def test_attributes_of_faces_are_learnt():
     x = layers.Dense(units=len(names), activation="sigmoid")(x)
     model = keras.Model(inputs=inputs, outputs=x)
     model.compile(optimizer=keras.optimizers.Adam(2e-3), loss="binary_crossentropy")
-    model.fit(data.images[:800], truth[:800].astype("float32"), batch_size=16, epochs=5, verbose=0)
+    model.fit(
+        data.images[:800],
+        truth[:800].astype("float32"),
+        batch_size=16,
+        epochs=5,
+        verbose=0,
+    )
     guess = model.predict(data.images[800:], verbose=0) > 0.5
     for k, name in enumerate(names):
         assert balanced_accuracy_score(truth[800:, k], guess[:, k]) > 0.75, name

@@ -14,7 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from utils import execute
 
 SECONDS, MEMORY_MB = 60, 3_000
-LARGE = {"03_architectures": 120, "08_efficientnet_b4": 120}  # they build large networks
+LARGE = {
+    "03_architectures": 120,
+    "08_efficientnet_b4": 120,
+}  # they build large networks
 
 
 def measure(name):
@@ -28,7 +31,9 @@ def line(name, seconds, megabytes):
     """Write one row of the report, with a mark where a budget is exceeded."""
     budget = LARGE.get(name, SECONDS)
     over = [
-        what for what, yes in (("time", seconds > budget), ("memory", megabytes > MEMORY_MB)) if yes
+        what
+        for what, yes in (("time", seconds > budget), ("memory", megabytes > MEMORY_MB))
+        if yes
     ]
     mark = f"  over budget: {' and '.join(over)}" if over else ""
     return f"{name:<24}{seconds:6.0f} s of {budget:3} s{megabytes:7.0f} MB of {MEMORY_MB} MB{mark}"
@@ -36,10 +41,14 @@ def line(name, seconds, megabytes):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="notebooks, as in notebooks/NAME.py; default: all")
+    parser.add_argument(
+        "names", nargs="*", help="notebooks, as in notebooks/NAME.py; default: all"
+    )
     names = parser.parse_args().names or execute.names()
     with ProcessPoolExecutor(max_workers=1, max_tasks_per_child=1) as pool:
-        for name, (seconds, megabytes) in zip(names, pool.map(measure, names), strict=True):
+        for name, (seconds, megabytes) in zip(
+            names, pool.map(measure, names), strict=True
+        ):
             print(line(name, seconds, megabytes), flush=True)
 
 

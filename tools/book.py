@@ -16,14 +16,25 @@ SITE = ROOT / "_build" / "html"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--links", action="store_true", help="check every link, build no page")
+    parser.add_argument(
+        "--links", action="store_true", help="check every link, build no page"
+    )
     options = parser.parse_args()
     arguments = ["build", str(ROOT), "--all", "--quiet", "-W", "-n", "--keep-going"]
     if options.links:
-        arguments += ["--builder", "linkcheck", "--path-output", str(ROOT / "build" / "links")]
+        arguments += [
+            "--builder",
+            "linkcheck",
+            "--path-output",
+            str(ROOT / "build" / "links"),
+        ]
     else:
-        shutil.rmtree(SITE, ignore_errors=True)  # pages that no longer exist must not be tested
-    jupyter_book(arguments, standalone_mode=False)  # exits with Sphinx's status when it fails
+        shutil.rmtree(
+            SITE, ignore_errors=True
+        )  # pages that no longer exist must not be tested
+    jupyter_book(
+        arguments, standalone_mode=False
+    )  # exits with Sphinx's status when it fails
     if not options.links:
         print(f"\nLe site est construit. Ouvrez : {(SITE / 'index.html').as_uri()}")
 

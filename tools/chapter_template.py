@@ -71,7 +71,11 @@ def training_run():
     y = garments.y_train[:IMAGES]
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
-        [keras.Input(shape=(28, 28)), layers.Flatten(), layers.Dense(10, activation="softmax")]
+        [
+            keras.Input(shape=(28, 28)),
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax"),
+        ]
     )
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     history = model.fit(x, y, epochs=EPOCHS, verbose=0)
@@ -111,7 +115,9 @@ figures.show(
 # %%
 my_side = None
 
-predict("côté de la sortie", my_side, layers.Conv2D(1, 5)(keras.Input((28, 28, 1))).shape[1])
+predict(
+    "côté de la sortie", my_side, layers.Conv2D(1, 5)(keras.Input((28, 28, 1))).shape[1]
+)
 
 # %% [markdown]
 # <details>
@@ -146,7 +152,9 @@ EXERCISE_SIZE = Exercise(
     title="Exercice 2",
     reference=output_size_solution,
     cases=[(5, 3, 2), (6, 3, 2), (28, 5, 1)],
-    mistakes={"Une taille est un nombre entier : arrondissez.": output_size_without_floor},
+    mistakes={
+        "Une taille est un nombre entier : arrondissez.": output_size_without_floor
+    },
 )
 EXERCISE_SIZE.check(my_output_size)
 

@@ -27,7 +27,9 @@ def planned(root):
 def check(root, name):
     """Raise ValueError unless `name` can be the name of a new chapter."""
     if not re.fullmatch(r"\d\d_[a-z][a-z0-9_]*", name):
-        raise ValueError(f"{name!r}: a name is two digits and a slug, as in 12_attention")
+        raise ValueError(
+            f"{name!r}: a name is two digits and a slug, as in 12_attention"
+        )
     if (root / f"notebooks/{name}.py").exists():
         raise ValueError(f"notebooks/{name}.py exists")
     for other in planned(root):
@@ -57,7 +59,11 @@ def script(name, title):
 def with_toc_entry(text, name):
     """Add the chapter to _toc.yml, after the last chapter of a smaller number (else the first)."""
     lines = text.splitlines(keepends=True)
-    entries = [i for i, line in enumerate(lines) if re.match(r" *- file: notebooks/\d\d_", line)]
+    entries = [
+        i
+        for i, line in enumerate(lines)
+        if re.match(r" *- file: notebooks/\d\d_", line)
+    ]
     before = [i for i in entries if lines[i].split("notebooks/")[1].strip() < name]
     at = before[-1] + 1 if before else entries[0]
     indent = re.match(" *", lines[entries[0]])[0]

@@ -13,14 +13,18 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]{0,38})/([A-Za-z0-9._-]{1,100})")
+ADDRESS = re.compile(
+    r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]{0,38})/([A-Za-z0-9._-]{1,100})"
+)
 
 
 def parse(url):
     """Return (owner, name) of a GitHub address; ValueError for anything else."""
     found = ADDRESS.fullmatch(url.rstrip("/").removesuffix(".git"))
     if not found:
-        raise ValueError(f"{url!r} is not an address of the form https://github.com/owner/name")
+        raise ValueError(
+            f"{url!r} is not an address of the form https://github.com/owner/name"
+        )
     return found[1], found[2]
 
 
@@ -38,7 +42,9 @@ def change(root, url):
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf8"))
     old = parse(config["repository"]["url"])
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode()
+    listed = subprocess.run(
+        command, cwd=root, capture_output=True, check=True
+    ).stdout.decode()
     changed = []
     for path in sorted({root / name for name in listed.split("\0") if name}):
         if not path.is_file():

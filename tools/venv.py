@@ -39,7 +39,9 @@ def requirements(pins, without, add):
     """Return the text to install: the pins, less some packages, and more."""
     lines = pins.splitlines()
     for name in without:
-        lines = [line for line in lines if not re.match(rf"{re.escape(name)}(-cpu)?==", line)]
+        lines = [
+            line for line in lines if not re.match(rf"{re.escape(name)}(-cpu)?==", line)
+        ]
     return "\n".join([*lines, *add]) + "\n"
 
 
@@ -77,7 +79,9 @@ def torch_index():
     try:
         urllib.request.urlopen(TORCH_CPU + "/torch/", timeout=10).close()
     except OSError as error:
-        print(f"{TORCH_CPU}: {error}; taking PyTorch from the default index, CUDA included")
+        print(
+            f"{TORCH_CPU}: {error}; taking PyTorch from the default index, CUDA included"
+        )
         return []
     return ["--extra-index-url", TORCH_CPU]
 
@@ -86,15 +90,25 @@ def main():
     check_python()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--without", nargs="*", default=[], help="packages to leave out")
-    parser.add_argument("--add", nargs="*", default=[], help="requirements to add, with pip only")
+    parser.add_argument(
+        "--without", nargs="*", default=[], help="packages to leave out"
+    )
+    parser.add_argument(
+        "--add", nargs="*", default=[], help="requirements to add, with pip only"
+    )
     options = parser.parse_args()
     folder = options.folder
-    python, stamp, asked = folder / PYTHON, folder / "installed.txt", folder / "asked.txt"
+    python, stamp, asked = (
+        folder / PYTHON,
+        folder / "installed.txt",
+        folder / "asked.txt",
+    )
 
     pins = Path("requirements.txt").read_text(encoding="utf8")
     wanted = requirements(pins, options.without, options.add)
-    uv = None if options.add else shutil.which("uv")  # uv brings gigabytes of CUDA with PyTorch
+    uv = (
+        None if options.add else shutil.which("uv")
+    )  # uv brings gigabytes of CUDA with PyTorch
     works = python.exists() and subprocess.run([str(python), "-c", ""]).returncode == 0
     if stamp.exists() and works:
         if stamp.read_text(encoding="utf8") == wanted:
@@ -104,11 +118,17 @@ def main():
     else:
         create(folder, uv)
     asked.write_text(wanted, encoding="utf8")
-    print(f"Installation dans {folder} (quelques minutes) / Installing into {folder} (minutes)...")
+    print(
+        f"Installation dans {folder} (quelques minutes) / Installing into {folder} (minutes)..."
+    )
     if uv:
         run(uv, "pip", "install", "--python", python, "--compile-bytecode", "-r", asked)
     else:
-        index = torch_index() if any(item.startswith("torch") for item in options.add) else []
+        index = (
+            torch_index()
+            if any(item.startswith("torch") for item in options.add)
+            else []
+        )
         quiet = ["--quiet", "--disable-pip-version-check"]
         run(python, "-m", "pip", "install", *quiet, *index, "-r", asked)
     asked.replace(stamp)

@@ -36,7 +36,9 @@ def value_and_grad(
     """
     several = isinstance(x, list)
     dtype = dtype or keras.config.floatx()
-    tensors = [ops.convert_to_tensor(np.asarray(a), dtype) for a in (x if several else [x])]
+    tensors = [
+        ops.convert_to_tensor(np.asarray(a), dtype) for a in (x if several else [x])
+    ]
     value, grads = _BACKENDS[keras.backend.backend()](_scalar(fn), tensors, jit)
     grads = [np.array(ops.convert_to_numpy(g)) for g in grads]
     return float(ops.convert_to_numpy(value)), grads if several else grads[0]
@@ -63,9 +65,15 @@ def _tensorflow(fn: Function, tensors: list[Any], jit: bool) -> Result:
             tape.watch(args)
             value = fn(*args)
         grads = tape.gradient(value, args, unconnected_gradients="zero")
-        return value, [tf.convert_to_tensor(g) for g in grads]  # a lookup gives IndexedSlices
+        return value, [
+            tf.convert_to_tensor(g) for g in grads
+        ]  # a lookup gives IndexedSlices
 
-    return tf.function(both, jit_compile=True, autograph=False)(*tensors) if jit else both(*tensors)
+    return (
+        tf.function(both, jit_compile=True, autograph=False)(*tensors)
+        if jit
+        else both(*tensors)
+    )
 
 
 def _jax(fn: Function, tensors: list[Any], jit: bool) -> Result:
@@ -83,7 +91,9 @@ def _torch(fn: Function, tensors: list[Any], jit: bool) -> Result:
         value = fn(*tensors)
     if not value.requires_grad:  # a constant: torch.autograd.grad refuses it
         return value, [torch.zeros_like(t) for t in tensors]
-    grads = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
+    grads = torch.autograd.grad(
+        value, tensors, allow_unused=True, materialize_grads=True
+    )
     return value.detach(), grads
 
 

@@ -33,7 +33,10 @@ from utils.downloads import (
     stand_ins_forced,
 )
 
-CUBIC, NEAREST = Image.Resampling.BICUBIC, Image.Resampling.NEAREST  # cubic: antialiased
+CUBIC, NEAREST = (
+    Image.Resampling.BICUBIC,
+    Image.Resampling.NEAREST,
+)  # cubic: antialiased
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,9 +50,18 @@ class Dataset:
 
 
 def _about(key: str, detail: str, stand_in: bool = False) -> dict[str, str]:
-    detail = f"données de remplacement ({detail})" if stand_in else f"données réelles ({detail})"
+    detail = (
+        f"données de remplacement ({detail})"
+        if stand_in
+        else f"données réelles ({detail})"
+    )
     source = "synthetic" if stand_in else "real"
-    return {"key": key, "title": REGISTRY[key].title, "source": source, "detail": detail}
+    return {
+        "key": key,
+        "title": REGISTRY[key].title,
+        "source": source,
+        "detail": detail,
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +75,18 @@ class Garments(Dataset):
 
 GARMENTS = ("T-shirt/haut", "Pantalon", "Pull", "Robe", "Manteau")
 GARMENTS += ("Sandale", "Chemise", "Basket", "Sac", "Bottine")
-DIGITS = ("zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf")
+DIGITS = (
+    "zéro",
+    "un",
+    "deux",
+    "trois",
+    "quatre",
+    "cinq",
+    "six",
+    "sept",
+    "huit",
+    "neuf",
+)
 
 
 def garments(seed: int = 0) -> Garments:
@@ -75,7 +98,9 @@ def garments(seed: int = 0) -> Garments:
     found = obtain("garments")
     if found is None:
         arrays = synthetic.garments(seed)._asdict()
-        about = _about("garments", "chiffres manuscrits de scikit-learn, agrandis", stand_in=True)
+        about = _about(
+            "garments", "chiffres manuscrits de scikit-learn, agrandis", stand_in=True
+        )
         return Garments(**about, **arrays, class_names=DIGITS)
     folder, _ = found
     for file in REGISTRY["garments"].files:
@@ -85,8 +110,12 @@ def garments(seed: int = 0) -> Garments:
         for split, prefix in (("train", "train"), ("test", "t10k"))
         for axis, kind in (("x", "images-idx3"), ("y", "labels-idx1"))
     }
-    parts |= {key: part.astype("int64") for key, part in parts.items() if key.startswith("y")}
-    sizes = [f"{len(parts[axis]):,}".replace(",", " ") for axis in ("x_train", "x_test")]
+    parts |= {
+        key: part.astype("int64") for key, part in parts.items() if key.startswith("y")
+    }
+    sizes = [
+        f"{len(parts[axis]):,}".replace(",", " ") for axis in ("x_train", "x_test")
+    ]
     detail = f"{sizes[0]} images d'entraînement, {sizes[1]} de test"
     return Garments(**_about("garments", detail), **parts, class_names=GARMENTS)
 
@@ -97,13 +126,17 @@ def _idx(path: Path) -> np.ndarray:
         raw = gzip.decompress(path.read_bytes())
         axes = raw[3]
         shape = np.frombuffer(raw, dtype=">i4", count=axes, offset=4)
-        return np.frombuffer(raw, dtype="uint8", offset=4 + 4 * axes).reshape(shape).copy()
+        return (
+            np.frombuffer(raw, dtype="uint8", offset=4 + 4 * axes).reshape(shape).copy()
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pets(Dataset):
     images: np.ndarray  # uint8 (n, size, size, 3)
-    masks: np.ndarray  # uint8 (n, size, size): 0 pet, 1 background, 2 border (not classified)
+    masks: (
+        np.ndarray
+    )  # uint8 (n, size, size): 0 pet, 1 background, 2 border (not classified)
     names: np.ndarray  # str (n,), as in the official lists: "Abyssinian_1"
     breeds: np.ndarray  # str (n,): "Abyssinian"
     species: np.ndarray  # int64 (n,): 0 cat, 1 dog
@@ -137,7 +170,9 @@ def pets(size: int = 128, limit: int | None = None, seed: int = 0) -> Pets:
     folder, layout = found
     rows = sorted((_pets_table if layout == "table" else _pets_lists)(folder))
     if limit is not None and limit < len(rows):
-        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, limit).round().astype(int)]
+        rows = [
+            rows[i] for i in np.linspace(0, len(rows) - 1, limit).round().astype(int)
+        ]
     trimaps = folder / ("trimaps" if layout == "table" else "annotations/trimaps")
 
     def pair(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -152,10 +187,14 @@ def pets(size: int = 128, limit: int | None = None, seed: int = 0) -> Pets:
 
     images = np.empty((len(rows), size, size, 3), dtype="uint8")
     masks = np.empty((len(rows), size, size), dtype="uint8")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL decodes outside the interpreter's lock
+    with ThreadPoolExecutor(
+        os.cpu_count()
+    ) as pool:  # PIL decodes outside the interpreter's lock
         for i, (image, mask) in enumerate(pool.map(pair, (row[0] for row in rows))):
             images[i], masks[i] = image, mask
-    names, breeds, species, split = (np.array(column) for column in zip(*rows, strict=True))
+    names, breeds, species, split = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
     detail = f"{len(rows)} photographies de {len(set(breeds))} races, {size} × {size}"
     return Pets(
         **_about("pets", detail),
@@ -172,7 +211,12 @@ def _pets_table(folder: Path) -> list[tuple[str, str, int, str]]:
     """Name, breed, species (0 cat, 1 dog) and split of each row of pets.csv."""
     with reading(folder / "pets.csv"), (folder / "pets.csv").open(newline="") as file:
         return [
-            (row["name"], row["breed"], int(row["species"] == "dog"), row["official_split"])
+            (
+                row["name"],
+                row["breed"],
+                int(row["species"] == "dog"),
+                row["official_split"],
+            )
             for row in csv.DictReader(file)
         ]
 
@@ -204,7 +248,9 @@ def membranes(seed: int = 0) -> Membranes:
     found = obtain("membranes")
     if found is None:
         arrays = synthetic.membranes(30, seed=seed)._asdict()
-        return Membranes(**_about("membranes", "tissu dessiné", stand_in=True), **arrays)
+        return Membranes(
+            **_about("membranes", "tissu dessiné", stand_in=True), **arrays
+        )
     folder, layout = found
     if layout == "tif":
         images, labels = (
@@ -224,7 +270,9 @@ def _stack(paths: list[Path]) -> np.ndarray:
     pages = []
     for path in paths:
         with reading(path), Image.open(path) as image:
-            pages += [np.asarray(page.convert("L")) for page in ImageSequence.Iterator(image)]
+            pages += [
+                np.asarray(page.convert("L")) for page in ImageSequence.Iterator(image)
+            ]
     with reading(paths[0].parent):
         return np.stack(pages)
 
@@ -232,7 +280,9 @@ def _stack(paths: list[Path]) -> np.ndarray:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Faces(Dataset):
     images: np.ndarray  # uint8 (n, 80, 80, 3)
-    attributes: dict[str, np.ndarray]  # CelebA's name ("Blond_Hair") -> uint8 (n,), 1 has it
+    attributes: dict[
+        str, np.ndarray
+    ]  # CelebA's name ("Blond_Hair") -> uint8 (n,), 1 has it
 
 
 def faces(limit: int = 10_000, seed: int = 0) -> Faces:
@@ -311,20 +361,33 @@ def identities(seed: int = 0) -> Identities:
     found = obtain("identities")
     if found is None:
         arrays = synthetic.identities(seed=seed)._asdict()
-        return Identities(**_about("identities", "visages dessinés", stand_in=True), **arrays)
+        return Identities(
+            **_about("identities", "visages dessinés", stand_in=True), **arrays
+        )
     folder, layout = found
     if layout == "pgm":
         people = (folder / f"s{who}" for who in range(1, 41))
-        images = _stack([person / f"{shot}.pgm" for person in people for shot in range(1, 11)])
+        images = _stack(
+            [person / f"{shot}.pgm" for person in people for shot in range(1, 11)]
+        )
     else:
         (file,) = REGISTRY["identities"].files
         check(folder, file)
-        with reading(folder / file.name):  # a face is a column, itself made of the image's columns
+        with reading(
+            folder / file.name
+        ):  # a face is a column, itself made of the image's columns
             columns = loadmat(folder / file.name)["faces"]
-            images = np.rint(columns.T).astype("uint8").reshape(400, 64, 64).transpose(0, 2, 1)
+            images = (
+                np.rint(columns.T)
+                .astype("uint8")
+                .reshape(400, 64, 64)
+                .transpose(0, 2, 1)
+            )
     height, width = images.shape[1:]
     detail = f"{len(images)} images de 40 personnes, {height} × {width}"
-    return Identities(**_about("identities", detail), images=images, labels=np.arange(400) // 10)
+    return Identities(
+        **_about("identities", detail), images=images, labels=np.arange(400) // 10
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

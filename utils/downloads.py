@@ -27,7 +27,9 @@ from tqdm import tqdm
 
 from utils import runtime
 
-with warnings.catch_warnings():  # where there are no widgets, Pooch's bar warns before any download
+with (
+    warnings.catch_warnings()
+):  # where there are no widgets, Pooch's bar warns before any download
     warnings.simplefilter("ignore")
     import pooch
 
@@ -71,10 +73,18 @@ class Entry:
 
 def _entry(files: dict, mirrors: list[str], layouts: dict, **texts: str) -> Entry:
     remote = tuple(
-        RemoteFile(name, size, sha256, tuple(m + name if m.endswith("/") else m for m in mirrors))
+        RemoteFile(
+            name,
+            size,
+            sha256,
+            tuple(m + name if m.endswith("/") else m for m in mirrors),
+        )
         for name, (size, sha256) in files.items()
     )
-    paths = {key: tuple(files if value == "files" else value) for key, value in layouts.items()}
+    paths = {
+        key: tuple(files if value == "files" else value)
+        for key, value in layouts.items()
+    }
     return Entry(files=remote, layouts=paths, **texts)
 
 
@@ -180,7 +190,9 @@ def _download(entry: Entry, files: list[RemoteFile], folder: Path) -> None:
         )
     pooch.get_logger().setLevel("WARNING")
     size = sum(file.size or 0 for file in files) / 1e6
-    print(f"Téléchargement de « {entry.title} »" + (f" ({size:.0f} Mo)" if size else ""))
+    print(
+        f"Téléchargement de « {entry.title} »" + (f" ({size:.0f} Mo)" if size else "")
+    )
     few = len(files) < 10  # then a progress bar each, else one for all
     for file in tqdm(files, desc=entry.title, unit="fichier", disable=few):
         failures = []
@@ -195,21 +207,29 @@ def _download(entry: Entry, files: list[RemoteFile], folder: Path) -> None:
                         progressbar=few,
                         chunk_size=2**16,
                         timeout=TIMEOUT,
-                        headers={"Accept-Encoding": "identity"},  # the bytes as they are stored
+                        headers={
+                            "Accept-Encoding": "identity"
+                        },  # the bytes as they are stored
                     ),
                 )
                 break
             except (requests.RequestException, ValueError) as error:
                 failures.append(f"- {url} : {_reason(error)}")
             except OSError as error:  # the disk's fault, not the mirror's
-                failures = [f"- écriture impossible dans {folder} ({error.strerror or error})"]
+                failures = [
+                    f"- écriture impossible dans {folder} ({error.strerror or error})"
+                ]
                 raise _failed(entry, failures) from None
         else:
             raise _failed(entry, failures)
 
 
 def _failed(entry: Entry, failures: list[str]) -> DataUnavailable:
-    lines = [f"« {entry.title} » n'a pas pu être téléchargé :", *failures, _remedy(entry)]
+    lines = [
+        f"« {entry.title} » n'a pas pu être téléchargé :",
+        *failures,
+        _remedy(entry),
+    ]
     return DataUnavailable("\n".join(lines))
 
 

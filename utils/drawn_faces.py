@@ -123,10 +123,16 @@ class _Pen:
         backdrop = BACKDROPS[self.rng.integers(len(BACKDROPS))]
         self.image = Image.new("RGB", (self.side, self.side), backdrop)
         self.canvas = ImageDraw.Draw(self.image, "RGBA")
-        for x, y, r in self.rng.uniform((0, 0, 0.08), (1, 0.9, 0.24), (3, 3)) * self.side:
-            self.canvas.ellipse((x - r, y - r, x + r, y + r), fill=_tone(backdrop, 1.12, 110))
+        for x, y, r in (
+            self.rng.uniform((0, 0, 0.08), (1, 0.9, 0.24), (3, 3)) * self.side
+        ):
+            self.canvas.ellipse(
+                (x - r, y - r, x + r, y + r), fill=_tone(backdrop, 1.12, 110)
+            )
 
-    def place(self, points: np.ndarray, depth: np.ndarray | float | None = None) -> np.ndarray:
+    def place(
+        self, points: np.ndarray, depth: np.ndarray | float | None = None
+    ) -> np.ndarray:
         """Picture coordinates (0 to 1) of head points; `depth` None: on the front of the head."""
         face, (x, y) = self.face, np.asarray(points).T
         if depth is None:
@@ -138,11 +144,15 @@ class _Pen:
         return _points(c * x - s * y + 0.5, s * x + c * y + 0.5 + PIVOT * SCALE)
 
     def fill(self, points, colour: Colour, depth=None) -> None:
-        self.canvas.polygon((self.place(points, depth) * self.side).ravel().tolist(), fill=colour)
+        self.canvas.polygon(
+            (self.place(points, depth) * self.side).ravel().tolist(), fill=colour
+        )
 
     def line(self, points, colour: Colour, width: float, depth=None) -> None:
         flat = (self.place(points, depth) * self.side).ravel().tolist()
-        self.canvas.line(flat, fill=colour, width=max(1, round(width * SCALE * self.side)))
+        self.canvas.line(
+            flat, fill=colour, width=max(1, round(width * SCALE * self.side))
+        )
 
 
 def _tone(colour: Colour, factor: float, alpha: int = 255) -> Colour:
@@ -164,10 +174,15 @@ def _between(x, upper, lower) -> np.ndarray:
     return np.concatenate([_points(x, upper), _points(x, lower)[::-1]])
 
 
-def _ellipse(x: float, y: float, rx: float, ry: float, squareness: float = 1.0) -> np.ndarray:
+def _ellipse(
+    x: float, y: float, rx: float, ry: float, squareness: float = 1.0
+) -> np.ndarray:
     c, s = np.cos(ANGLE), np.sin(ANGLE)
     if squareness != 1.0:
-        c, s = np.sign(c) * np.abs(c) ** squareness, np.sign(s) * np.abs(s) ** squareness
+        c, s = (
+            np.sign(c) * np.abs(c) ** squareness,
+            np.sign(s) * np.abs(s) ** squareness,
+        )
     return _points(x + rx * c, y + ry * s)
 
 
@@ -175,19 +190,28 @@ def _skull(pen: _Pen, grow: float, drop: float) -> np.ndarray:
     """The top of the head from its left side to its right side, hair of thickness `grow`."""
     t = np.linspace(np.pi - drop, 2 * np.pi + drop, 48)
     if pen.curly:
-        grow = grow + 0.05 + 0.04 * np.sin(13 * t + 9 * pen.g["part"]) + 0.02 * np.sin(29 * t)
+        grow = (
+            grow
+            + 0.05
+            + 0.04 * np.sin(13 * t + 9 * pen.g["part"])
+            + 0.02 * np.sin(29 * t)
+        )
     return _points((pen.g["width"] + 0.6 * grow) * np.cos(t), (0.98 + grow) * np.sin(t))
 
 
 def _half_width(pen: _Pen, y: np.ndarray) -> np.ndarray:
     """Half-width of the lower face at height y, from the ears (0) to the chin."""
-    return pen.g["width"] * np.sqrt(np.clip(1 - (y / pen.g["chin"]) ** pen.g["jaw"], 0, 1))
+    return pen.g["width"] * np.sqrt(
+        np.clip(1 - (y / pen.g["chin"]) ** pen.g["jaw"], 0, 1)
+    )
 
 
 def _long_hair(pen: _Pen, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Outer and inner distance to the middle of hair that falls on the shoulders."""
     wave = pen.g["width"] + (0.045 if pen.curly else 0.012) * np.sin(9 * y)
-    return wave + 0.10 + 0.13 * np.sin(2.2 * y), wave - 0.10 + 0.10 * np.clip(y, 0, 1) ** 2
+    return wave + 0.10 + 0.13 * np.sin(2.2 * y), wave - 0.10 + 0.10 * np.clip(
+        y, 0, 1
+    ) ** 2
 
 
 def _hair_behind(pen: _Pen) -> None:
@@ -204,13 +228,20 @@ def _shoulders(pen: _Pen) -> None:
     neck = 0.36 if pen.face.woman else 0.44
     shadow = _tone(pen.skin, 0.78)
     x = np.linspace(-1.6, 1.6, 30)
-    pen.fill(_between(x, 1.16 + 0.28 * np.abs(x / 1.2) ** 2.2, 2.2 + 0 * x), cloth, depth=0)
+    pen.fill(
+        _between(x, 1.16 + 0.28 * np.abs(x / 1.2) ** 2.2, 2.2 + 0 * x), cloth, depth=0
+    )
     if pen.face.woman:
         pen.fill(_ellipse(0, 1.2, neck + 0.16, 0.26), _tone(pen.skin, 0.92), depth=0)
     else:
         pen.fill([[-neck, 1.2], [neck, 1.2], [0, 1.5]], shadow, depth=0)
         for s in SIDES:
-            collar = [[s * (neck + 0.1), 1.06], [s * 0.02, 1.52], [s * 0.36, 1.62], [s * 0.66, 1.2]]
+            collar = [
+                [s * (neck + 0.1), 1.06],
+                [s * 0.02, 1.52],
+                [s * 0.36, 1.62],
+                [s * 0.66, 1.2],
+            ]
             pen.fill(collar, _mix(cloth, (255, 255, 255), 0.75), depth=0)
     pen.fill(_ellipse(0, 0.85, neck, 0.40, squareness=0.5), shadow, depth=0)
 
@@ -220,7 +251,9 @@ def _head(pen: _Pen) -> None:
     for s in SIDES:
         ear = s * (g["width"] + 0.02)
         pen.fill(_ellipse(ear, 0.08, 0.09, g["ear"]), _tone(pen.skin, 0.94), depth=-0.1)
-        pen.fill(_ellipse(ear, 0.08, 0.045, 0.6 * g["ear"]), _tone(pen.skin, 0.8), depth=-0.1)
+        pen.fill(
+            _ellipse(ear, 0.08, 0.045, 0.6 * g["ear"]), _tone(pen.skin, 0.8), depth=-0.1
+        )
         if pen.face.woman:
             pen.fill(_ellipse(ear, 0.13 + g["ear"], 0.05, 0.06), GOLD, depth=-0.1)
     t, y = np.linspace(np.pi, 2 * np.pi, 30), np.linspace(0, g["chin"], 24)
@@ -248,7 +281,9 @@ def _beard(pen: _Pen) -> None:
         half = np.concatenate([jaw, cheek])
         outline = np.concatenate([half, (half * [-1, 1])[::-1]])
         depth = 0.25 * outline[:, 1] + 0.3 * (np.abs(outline[:, 0]) < 0.45)
-        pen.fill(outline, _tone(_mix(pen.hair, (70, 46, 30), 0.3), 1, alpha), depth=depth)
+        pen.fill(
+            outline, _tone(_mix(pen.hair, (70, 46, 30), 0.3), 1, alpha), depth=depth
+        )
 
 
 def _mouth(pen: _Pen) -> None:
@@ -272,7 +307,9 @@ def _mouth(pen: _Pen) -> None:
 
 def _nose(pen: _Pen) -> None:
     w, y = pen.g["nose_w"], pen.g["nose_y"]
-    pen.line(_points(w * U, y + 0.06 * np.sqrt(1 - U**2)), _tone(pen.skin, 0.66, 190), 0.03)
+    pen.line(
+        _points(w * U, y + 0.06 * np.sqrt(1 - U**2)), _tone(pen.skin, 0.66, 190), 0.03
+    )
     for s in SIDES:
         pen.fill(_ellipse(s * 0.5 * w, y + 0.035, 0.3 * w, 0.022), _tone(pen.skin, 0.5))
 
@@ -326,7 +363,9 @@ def _hair_in_front(pen: _Pen) -> None:
         curls = np.concatenate([outer[2:-2:3] * 0.97, outer[3:-3:3] * 0.84])
         for k, (x, y) in enumerate(pen.place(curls, depth=0) * pen.side):
             shade = _tone(pen.hair, 1.35 if k % 2 else 0.6, 110)
-            pen.canvas.ellipse((x - r, y - r, x + r, y + r), outline=shade, width=round(0.4 * r))
+            pen.canvas.ellipse(
+                (x - r, y - r, x + r, y + r), outline=shade, width=round(0.4 * r)
+            )
     if pen.face.long_hair:
         y = np.linspace(-0.25, 1.25, 16)
         far, near = _long_hair(pen, y)
@@ -342,14 +381,19 @@ def _glasses(pen: _Pen) -> None:
     g, width = pen.g, 0.045
     frame = FRAMES[pen.face.skin > 3][pen.face.scene % 3]
     y, rx, ry = g["eye_y"] + 0.02, g["eye_x"] - 0.055, 0.20
-    glint = np.array([[-0.5, -0.2], [-0.15, -0.75], [0.05, -0.75], [-0.5, 0.1]]) * [rx, ry]
+    glint = np.array([[-0.5, -0.2], [-0.15, -0.75], [0.05, -0.75], [-0.5, 0.1]]) * [
+        rx,
+        ry,
+    ]
     for s in SIDES:
         x = s * g["eye_x"]
         rim = _ellipse(x, y, rx, ry, squareness=0.7)
         pen.fill(rim, (225, 240, 255, 44))
         pen.fill(glint + np.array([x, y]), (255, 255, 255, 70))
         pen.line(np.concatenate([rim, rim[:2]]), frame, width)
-        pen.line([[x + s * rx, y - 0.05], [s * g["width"] * 0.98, y - 0.08]], frame, width)
+        pen.line(
+            [[x + s * rx, y - 0.05], [s * g["width"] * 0.98, y - 0.08]], frame, width
+        )
     pen.line([[-0.06, y - 0.04], [0, y - 0.07], [0.06, y - 0.04]], frame, width)
 
 
@@ -360,7 +404,10 @@ def _lit(pixels: np.ndarray, pen: _Pen) -> np.ndarray:
     spots = np.array(  # x, y, half-width, half-height, then what is taken off red, green, blue
         [
             *([s * 0.42, 0.34, 0.17, 0.14, -0.02, 0.10, 0.08] for s in SIDES),  # cheeks
-            *([s * 0.30, g["eye_y"] - 0.08, 0.20, 0.12, 0.10, 0.13, 0.13] for s in SIDES),
+            *(
+                [s * 0.30, g["eye_y"] - 0.08, 0.20, 0.12, 0.10, 0.13, 0.13]
+                for s in SIDES
+            ),
             [0.10 * dark_side, 0.15, 0.09, 0.25, 0.10, 0.12, 0.12],  # side of the nose
             [-0.03 * dark_side, 0.12, 0.05, 0.22, -0.08, -0.08, -0.08],
             [0.0, -0.42, 0.30, 0.16, -0.06, -0.06, -0.06],  # forehead
@@ -376,7 +423,9 @@ def _lit(pixels: np.ndarray, pen: _Pen) -> np.ndarray:
     middle = pen.place([[0.0, 0.0]], depth=0)[0].astype("float32")
     x, y = (grid - middle[0])[None, :] / SCALE, (grid - middle[1])[:, None] / SCALE
     inside = 1 - (x / (g["width"] + 0.12)) ** 2 - (y / 1.15) ** 2
-    facing = 0.5 * light * x / g["width"] - 0.1 * y + 0.26 * np.sqrt(np.maximum(inside, 0))
+    facing = (
+        0.5 * light * x / g["width"] - 0.1 * y + 0.26 * np.sqrt(np.maximum(inside, 0))
+    )
     on_head = 0.82 + np.minimum(facing - 0.12 * abs(light), 0.26)
     behind = 1 + 0.16 * light * x - 0.10 * y
     head = 1 / (1 + np.exp(-12 * inside))  # 1 on the head, 0 away from it
@@ -386,4 +435,6 @@ def _lit(pixels: np.ndarray, pen: _Pen) -> np.ndarray:
     bright = np.maximum(planes - 190, 0)  # highlights are compressed, not cut
     planes = np.minimum(planes, 190) + 65 * (1 - np.exp(-bright / 65))
     planes += 2.5 * pen.rng.standard_normal(size=planes.shape, dtype="float32")
-    return np.ascontiguousarray(np.clip(planes, 0, 255).astype("uint8").transpose(1, 2, 0))
+    return np.ascontiguousarray(
+        np.clip(planes, 0, 255).astype("uint8").transpose(1, 2, 0)
+    )

@@ -69,7 +69,9 @@ def experiment(name: str, function: Callable[[], Mapping[str, Any]]) -> Experime
     full = runtime.profile() == "full"
     if full and fresh and _as_good_as_here(stored):
         origin = f"exécution complète du {describe(stored)}"
-        runtime.show_markdown(f"*Expérience « {name} » : reprise de l'{origin} ; même code.*")
+        runtime.show_markdown(
+            f"*Expérience « {name} » : reprise de l'{origin} ; même code.*"
+        )
         return Experiment(name, stored["values"], stored["values"], origin)
 
     begin = time.perf_counter()
@@ -80,6 +82,7 @@ def experiment(name: str, function: Callable[[], Mapping[str, Any]]) -> Experime
         **runtime.environment(),
         "date": now(),
         "duration_s": round(seconds, 1),
+        "peak_memory_mb": peak_memory_mb(resource.RUSAGE_SELF),
         "values": values,
     }
     if full:
@@ -91,7 +94,9 @@ def experiment(name: str, function: Callable[[], Mapping[str, Any]]) -> Experime
 
     text = f"*Expérience « {name} » : exécution rapide ici ({duration(seconds)}).*"
     if stored is None:
-        runtime.show_markdown(f"{text} *Aucun résultat complet n'est encore enregistré.*")
+        runtime.show_markdown(
+            f"{text} *Aucun résultat complet n'est encore enregistré.*"
+        )
         return Experiment(name, values, None, "exécution rapide")
     origin = f"exécution complète du {describe(stored)}"
     change = "" if fresh else " **Le code a changé depuis.**"
@@ -120,6 +125,12 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def peak_memory_mb(who: int) -> int:
+    """Return the peak memory of this process (``RUSAGE_SELF``) or of those it waited for."""
+    unit = 1024**2 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return round(resource.getrusage(who).ru_maxrss / unit)
 
 
 def describe(record: Mapping[str, Any]) -> str:
@@ -171,6 +182,8 @@ def update_pair(name: str) -> None:
 def run(name: str, profile: runtime.Profile) -> tuple[NotebookNode, dict[str, Any]]:
     """Execute a notebook in a fresh kernel; return it, stamped, and its stamp. Writes nothing.
 
+    Duration and peak memory count the experiments that were resumed, as if they had been executed.
+
     Raises
     ------
     nbclient.exceptions.CellExecutionError
@@ -187,15 +200,24 @@ def run(name: str, profile: runtime.Profile) -> tuple[NotebookNode, dict[str, An
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         record_timing=False,
     )
-    begin = time.perf_counter()
+    date, begin = now(), time.perf_counter()
     client.execute(env=environment)
     seconds = time.perf_counter() - begin
-    kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    unit = 1024**2 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    stored = (
+        provenance.load_results(name)["experiments"].values()
+        if profile == "full"
+        else ()
+    )
+    resumed = [record for record in stored if record["date"] < date]
+    peaks = [peak_memory_mb(resource.RUSAGE_CHILDREN)]
     stamp = banner(notebook) | {
         "date": now(),
-        "duration_s": round(seconds, 1),
-        "peak_memory_mb": round(kilobytes / unit),
+        "duration_s": round(
+            seconds + sum(record["duration_s"] for record in resumed), 1
+        ),
+        "peak_memory_mb": max(
+            peaks + [record.get("peak_memory_mb", 0) for record in resumed]
+        ),
         "code_hash": provenance.code_hash(code_cells(notebook)),
     }
     notebook.metadata["course"] = stamp
@@ -230,16 +252,25 @@ def problems(name: str) -> list[str]:
     if stamp is None:
         found.append(f"{name}: never executed; make run NB={name} PROFILE=full")
     elif stamp["code_hash"] != provenance.code_hash(sources):
-        found.append(f"{name}: a code cell is newer than the output displayed; make run NB={name}")
+        found.append(
+            f"{name}: a code cell is newer than the output displayed; make run NB={name}"
+        )
     stored = provenance.load_results(name)["experiments"]
     written = provenance.experiments(sources)
     for key in written.keys() & stored.keys():
         if stored[key]["hash"] != written[key]:
-            found.append(f"{name}: experiment {key!r} is stale; make run NB={name} PROFILE=full")
+            found.append(
+                f"{name}: experiment {key!r} is stale; make run NB={name} PROFILE=full"
+            )
     if stamp and stamp["profile"] == "full":
         missing = written.keys() - stored.keys()
-        found += [f"{name}: experiment {key!r} was never run in full" for key in missing]
-    found += [f"{name}: no cell runs the stored {key!r}" for key in stored.keys() - written.keys()]
+        found += [
+            f"{name}: experiment {key!r} was never run in full" for key in missing
+        ]
+    found += [
+        f"{name}: no cell runs the stored {key!r}"
+        for key in stored.keys() - written.keys()
+    ]
     return sorted(found)
 
 
@@ -247,7 +278,11 @@ def rank(stamp: Mapping[str, Any] | None) -> tuple[int, int, int]:
     """Order runs by what they prove: full before quick, real data first, full scale first."""
     if stamp is None:
         return (-1, -1, -1)
-    return (stamp["profile"] == "full", stamp["data"] != "synthetic", SCALES.index(stamp["scale"]))
+    return (
+        stamp["profile"] == "full",
+        stamp["data"] != "synthetic",
+        SCALES.index(stamp["scale"]),
+    )
 
 
 def run_and_write(name: str, profile: runtime.Profile) -> Path:
@@ -267,7 +302,9 @@ def run_and_write(name: str, profile: runtime.Profile) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one notebook: ``python -m utils.execute 10_siamese --profile full``."""
-    parser = argparse.ArgumentParser(prog="python -m utils.execute", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m utils.execute", description=main.__doc__
+    )
     parser.add_argument("name", help="notebook, as in notebooks/NAME.py")
     parser.add_argument("--profile", choices=("quick", "full"), default="quick")
     options = parser.parse_args(arguments)

@@ -19,7 +19,13 @@ from utils import runtime
 from utils.verdicts import french
 
 # Lines of Keras and TensorFlow that come before the cause.
-WRAPPERS = ("Exception encountered when", "Graph execution error", "Detected at node", "File ", "<")
+WRAPPERS = (
+    "Exception encountered when",
+    "Graph execution error",
+    "Detected at node",
+    "File ",
+    "<",
+)
 UNFILLED = "À vous : la fonction n'est pas encore écrite."
 RIGHT = "Juste."
 NUMERIC = "biufc"  # kinds of NumPy dtypes that np.allclose compares
@@ -77,7 +83,10 @@ class Exercise:
         cases = list(self.cases() if callable(self.cases) else self.cases)
         expected = [self.reference(*_copy(args)) for args in cases]
         outcomes = [_outcome(candidate, args) for args in cases]
-        if any(isinstance(o, NotImplementedError) or o is None or o is ... for o in outcomes):
+        if any(
+            isinstance(o, NotImplementedError) or o is None or o is ...
+            for o in outcomes
+        ):
             return Answer(False, UNFILLED)
         if all(self._equal(e, o) for e, o in zip(expected, outcomes, strict=True)):
             return Answer(True, RIGHT)
@@ -111,18 +120,24 @@ class Exercise:
         if a.shape != b.shape:
             return False
         if a.dtype.kind in NUMERIC and b.dtype.kind in NUMERIC:
-            return bool(np.allclose(a, b, self.tolerance, self.tolerance, equal_nan=True))
+            return bool(
+                np.allclose(a, b, self.tolerance, self.tolerance, equal_nan=True)
+            )
         return bool(np.all(a == b))
 
 
-def predict(name: str, guess: float | str | None, measured: float | str, unit: str = "") -> None:
+def predict(
+    name: str, guess: float | str | None, measured: float | str, unit: str = ""
+) -> None:
     """« Predict then run »: displays how far a guess was from what the run measured.
 
     name: what is guessed, in French. guess: None until the reader fills it in (an invitation is
     then displayed, and not the answer), a number, or a word. unit: French, after the numbers.
     """
     if guess is None or guess is ...:
-        text = "À vous : remplacez `None` par votre prédiction, puis exécutez la cellule."
+        text = (
+            "À vous : remplacez `None` par votre prédiction, puis exécutez la cellule."
+        )
     elif isinstance(measured, str) or isinstance(guess, str):
         same = str(guess).strip().casefold() == str(measured).strip().casefold()
         text = f"vous aviez prédit « {guess} », l'exécution donne « {measured} » : "
@@ -150,13 +165,19 @@ def failure(
     except Exception as error:
         announced = isinstance(error, expected)
         title = "Erreur attendue" if announced else "Autre erreur que celle attendue"
-        runtime.show_markdown(f"> **{title}** — `{type(error).__name__}` : {_code(_line(error))}")
+        runtime.show_markdown(
+            f"> **{title}** — `{type(error).__name__}` : {_code(_line(error))}"
+        )
         if not announced and runtime.strict():
             raise
         error.with_traceback(None)  # it holds every frame, with its arrays
-        error._ipython_display_ = lambda: None  # as a cell's last value it would show again
+        error._ipython_display_ = lambda: (
+            None
+        )  # as a cell's last value it would show again
         return error
-    runtime.show_markdown("> **Aucune erreur** : celle que la leçon annonce n'a pas eu lieu ici.")
+    runtime.show_markdown(
+        "> **Aucune erreur** : celle que la leçon annonce n'a pas eu lieu ici."
+    )
     if runtime.strict():
         raise AssertionError("failure(): the announced error did not happen")
     return None
@@ -172,7 +193,9 @@ def _outcome(fn: Callable[..., Any], args: tuple) -> Any:
 
 def _copy(args: tuple) -> tuple:
     """Arguments that a function may modify without harm to the next one."""
-    return tuple(copy.deepcopy(a) if isinstance(a, np.ndarray | list | dict) else a for a in args)
+    return tuple(
+        copy.deepcopy(a) if isinstance(a, np.ndarray | list | dict) else a for a in args
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -181,7 +204,9 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, tuple | list):
         pieces = [_plain(piece) for piece in value]
-        arrays = all(isinstance(p, np.ndarray) and p.dtype.kind in NUMERIC for p in pieces)
+        arrays = all(
+            isinstance(p, np.ndarray) and p.dtype.kind in NUMERIC for p in pieces
+        )
         same = arrays and len({p.shape for p in pieces}) == 1
         return np.stack(pieces) if same else pieces
     if ops.is_tensor(value):
@@ -193,10 +218,14 @@ def _difference(args: tuple, expected: Any, obtained: Any) -> str:
     call = f"Avec `{_short(args[0] if len(args) == 1 else args)}`"
     if isinstance(obtained, Exception):
         name = type(obtained).__name__
-        return f"{call}, votre fonction s'arrête sur `{name}` : {_code(_line(obtained))}"
+        return (
+            f"{call}, votre fonction s'arrête sur `{name}` : {_code(_line(obtained))}"
+        )
     shapes = [getattr(_plain(v), "shape", None) for v in (expected, obtained)]
     if None not in shapes and shapes[0] != shapes[1]:
-        return f"{call}, la forme attendue est `{shapes[0]}`, la vôtre est `{shapes[1]}`."
+        return (
+            f"{call}, la forme attendue est `{shapes[0]}`, la vôtre est `{shapes[1]}`."
+        )
     return f"{call}, on attend {_code(_short(expected))}, vous obtenez {_code(_short(obtained))}."
 
 
@@ -204,7 +233,9 @@ def _short(value: Any, width: int = 100) -> str:
     """One line for a value."""
     plain = value if isinstance(value, tuple) else _plain(value)
     if isinstance(plain, np.ndarray):
-        text = np.array2string(plain, precision=5, threshold=12, edgeitems=3, separator=", ")
+        text = np.array2string(
+            plain, precision=5, threshold=12, edgeitems=3, separator=", "
+        )
     elif isinstance(plain, list | tuple):
         text = "(" + ", ".join(_short(v, 60) for v in plain) + ")"
     else:
@@ -218,9 +249,15 @@ def _line(error: Exception, width: int = 240) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     text = re.sub(r"\{\{function_node[^}]*\}\}", "", text)
     text = re.sub(r"\s*\[Op:[^\]]*\].*", "", text)
-    for folder in (str(runtime.ROOT), sys.prefix, sys.base_prefix):  # they may hold spaces
+    for folder in (
+        str(runtime.ROOT),
+        sys.prefix,
+        sys.base_prefix,
+    ):  # they may hold spaces
         text = text.replace(folder, "")
-    text = re.sub(r"(?<![\w/\\.])(?:[A-Za-z]:)?[/\\](?:[^\s'\"<>:,;()]*[/\\])+", "", text)
+    text = re.sub(
+        r"(?<![\w/\\.])(?:[A-Za-z]:)?[/\\](?:[^\s'\"<>:,;()]*[/\\])+", "", text
+    )
     lines = (" ".join(line.split()) for line in text.splitlines())
     line = next((s for s in lines if s and not s.startswith(WRAPPERS)), "sans message")
     if len(line) <= width:

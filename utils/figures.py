@@ -33,7 +33,9 @@ LINES = ("-", "--", "-.", ":")
 DPI = 100
 WIDTH = 6.0  # inches: 600 pixels, that a phone shows at about 350
 MIN_ALT = 20
-PALETTE_ERROR = 2.5  # root mean square, of 255: line plots reach 1.9, photographs start at 3.7
+PALETTE_ERROR = (
+    2.5  # root mean square, of 255: line plots reach 1.9, photographs start at 3.7
+)
 PALETTE_COLOURS = 2**14  # beyond so many colours it is a photograph: not even tried
 
 
@@ -147,7 +149,10 @@ def grid(
         raise ValueError("Aucune image à montrer.")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    for what, given, wanted in (("titres", titles, len(images)), ("lignes", row_labels, rows)):
+    for what, given, wanted in (
+        ("titres", titles, len(images)),
+        ("lignes", row_labels, rows),
+    ):
         if given is not None and len(given) != wanted:
             raise ValueError(f"{what} : {len(given)} noms pour {wanted}.")
     size = 12 if columns <= 5 else 10
@@ -197,7 +202,9 @@ def curves(
     levels: {name: y} of horizontal reference lines, named on the line.
     """
     outside = len(series) > 4
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.8 + (0.13 * len(series) if outside else 0)))
+    fig, ax = plt.subplots(
+        figsize=(WIDTH, 3.8 + (0.13 * len(series) if outside else 0))
+    )
     for i, (name, values) in enumerate(series.items()):
         runs = np.atleast_2d(np.asarray(values, dtype=float))
         colour = COLOURS[i % len(COLOURS)]
@@ -215,7 +222,9 @@ def curves(
         )
         if len(runs) > 1:
             spread = runs.std(axis=0, ddof=1)
-            ax.fill_between(at, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
+            ax.fill_between(
+                at, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0
+            )
     for name, level in (levels or {}).items():
         ax.axhline(level, color="#555555", lw=1.4, ls=(0, (2, 2)))
         side = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom"}
@@ -250,12 +259,18 @@ def overlay(
         _draw(ax, image)
         ax.set_title(name)
         ax.axis("off")
-        for k, (_, colour) in enumerate(classes[1:] if mask is not None else (), start=1):
+        for k, (_, colour) in enumerate(
+            classes[1:] if mask is not None else (), start=1
+        ):
             inside = np.asarray(mask).squeeze() == k
-            ax.imshow(np.where(inside[..., None], mpl.colors.to_rgba(colour, alpha), 0.0))
+            ax.imshow(
+                np.where(inside[..., None], mpl.colors.to_rgba(colour, alpha), 0.0)
+            )
             if inside.any() and not inside.all():
                 ax.contour(inside, [0.5], colors=[colour], linewidths=1.8)
-    handles = [mpl.patches.Patch(color=colour, label=name) for name, colour in classes[1:]]
+    handles = [
+        mpl.patches.Patch(color=colour, label=name) for name, colour in classes[1:]
+    ]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return fig
 
@@ -295,9 +310,13 @@ def heatmap(
         for j in range(n):
             rgb = plt.get_cmap("Blues")(values[i, j] / 100)[:3]
             ink = "white" if np.dot(rgb, (0.2126, 0.7152, 0.0722)) < 0.5 else "black"
-            text = ax.text(j, i, number(shown[i, j], 0), color=ink, fontsize=13 if n <= 6 else 11)
+            text = ax.text(
+                j, i, number(shown[i, j], 0), color=ink, fontsize=13 if n <= 6 else 11
+            )
             text.set(ha="center", va="center")
-    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if n > 3 else {}
+    slanted = (
+        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if n > 3 else {}
+    )
     ax.set_xticks(range(n), class_names, **slanted)
     ax.set_yticks(range(n), class_names)
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -367,7 +386,9 @@ def _spread(fig: Figure, texts: Sequence[Text]) -> None:
     fig.draw_without_rendering()
     boxes = [text.get_window_extent() for text in texts]
     sizes = np.array([(box.width + 4, box.height + 1) for box in boxes])
-    centres = np.array([((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes])
+    centres = np.array(
+        [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes]
+    )
     for _ in range(100):
         for i in range(len(texts)):
             for j in range(i):

@@ -58,7 +58,9 @@ def per_class(
         )
     return np.array(
         [
-            metric(true == k, pred == k) if (true == k).any() or (pred == k).any() else np.nan
+            metric(true == k, pred == k)
+            if (true == k).any() or (pred == k).any()
+            else np.nan
             for k in range(n_classes)
         ]
     )
@@ -138,7 +140,9 @@ def tar_at_far(distances: ArrayLike, same: ArrayLike, far: float) -> float:
     cannot be measured: `ValueError`. Usual in face verification (FAR = 0.001).
     """
     if not 0.0 < far <= 1.0:
-        raise ValueError(f"Le taux de fausse acceptation doit être dans ]0, 1] : {far} reçu.")
+        raise ValueError(
+            f"Le taux de fausse acceptation doit être dans ]0, 1] : {far} reçu."
+        )
     different = int(np.count_nonzero(~np.asarray(same).astype(bool)))
     if different * far < 1.0:
         raise ValueError(
@@ -160,7 +164,9 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     Brown, Cai and DasGupta (2001), https://doi.org/10.1214/ss/1009213286 .
     """
     if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"Il faut 0 <= succès <= n et n >= 1 : {successes} et {n} reçus.")
+        raise ValueError(
+            f"Il faut 0 <= succès <= n et n >= 1 : {successes} et {n} reçus."
+        )
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
@@ -196,7 +202,9 @@ def group_metrics(
     true, pred = _masks(y_true, y_pred)
     groups = np.asarray(groups)
     if groups.shape != true.shape:
-        raise ValueError(f"Un groupe par exemple : {groups.shape} au lieu de {true.shape}.")
+        raise ValueError(
+            f"Un groupe par exemple : {groups.shape} au lieu de {true.shape}."
+        )
 
     def rate(hits: np.ndarray) -> tuple[float, tuple[float, float]]:
         if not hits.size:
@@ -219,7 +227,9 @@ def fair_metric(accuracy_by_group: Mapping[Hashable, float]) -> float:
     groups at 0.85 beat 0.97 and 0.92.
     """
     if len(accuracy_by_group) != 2:
-        raise ValueError(f"La formule compare deux groupes : {len(accuracy_by_group)} reçus.")
+        raise ValueError(
+            f"La formule compare deux groupes : {len(accuracy_by_group)} reçus."
+        )
     first, second = accuracy_by_group.values()
     return (first + second) / 2 - 2 * abs(first - second)
 
@@ -228,7 +238,9 @@ def mean_spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (n - 1) of runs that differ by their seed; n >= 2."""
     runs = np.asarray(values, dtype=float)
     if runs.ndim != 1 or runs.size < 2:
-        raise ValueError(f"Une dispersion demande au moins deux essais : forme {runs.shape} reçue.")
+        raise ValueError(
+            f"Une dispersion demande au moins deux essais : forme {runs.shape} reçue."
+        )
     return float(runs.mean()), float(runs.std(ddof=1))
 
 
@@ -238,7 +250,9 @@ def mean_spread(values: Sequence[float]) -> tuple[float, float]:
 def _same_shape(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     true, pred = np.asarray(y_true), np.asarray(y_pred)
     if true.shape != pred.shape:
-        raise ValueError(f"Formes différentes : {true.shape} (vérité), {pred.shape} (prédiction).")
+        raise ValueError(
+            f"Formes différentes : {true.shape} (vérité), {pred.shape} (prédiction)."
+        )
     if not true.size:
         raise ValueError("Aucune valeur à comparer : les tableaux sont vides.")
     return true, pred
@@ -246,7 +260,9 @@ def _same_shape(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[np.ndarray, np.nd
 
 def _binary(values: np.ndarray, name: str) -> np.ndarray:
     if not np.isin(values, (0, 1)).all():
-        raise ValueError(f"{name} : on attend des 0 et des 1 (appliquez d'abord un seuil).")
+        raise ValueError(
+            f"{name} : on attend des 0 et des 1 (appliquez d'abord un seuil)."
+        )
     return values.astype(bool)
 
 

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.runtime import ROOT
-
-RESULTS = ROOT / "book" / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "book" / "results"
 DISTANT = {"quick"}  # keywords of runtime.pick that a full run does not depend on
 
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign
@@ -29,8 +27,14 @@ def canonical(node: Any) -> str:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
             fields["body"] = node.body[1:]
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "pick":
-            fields["keywords"] = [key for key in node.keywords if key.arg not in DISTANT]
-        parts = [f"{name}={canonical(value)}" for name, value in fields.items() if _counts(value)]
+            fields["keywords"] = [
+                key for key in node.keywords if key.arg not in DISTANT
+            ]
+        parts = [
+            f"{name}={canonical(value)}"
+            for name, value in fields.items()
+            if _counts(value)
+        ]
         return f"{type(node).__name__}({','.join(parts)})"
     if isinstance(node, list):
         return f"[{','.join(canonical(item) for item in node)}]"
@@ -59,7 +63,9 @@ def definitions(sources: Iterable[str]) -> dict[str, Definition]:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found[node.name] = node
             elif isinstance(node, ast.Assign):
-                for name in (item for target in node.targets for item in ast.walk(target)):
+                for name in (
+                    item for target in node.targets for item in ast.walk(target)
+                ):
                     if isinstance(name, ast.Name) and name.id.isupper():
                         found[name.id] = node
     return found
@@ -79,7 +85,11 @@ def function_hash(name: str, defined: Mapping[str, Definition]) -> str:
         current = waiting.pop()
         if current not in seen:
             seen[current] = canonical(defined[current])
-            names = {node.id for node in ast.walk(defined[current]) if isinstance(node, ast.Name)}
+            names = {
+                node.id
+                for node in ast.walk(defined[current])
+                if isinstance(node, ast.Name)
+            }
             waiting.extend(names & defined.keys())
     return _digest("\n".join(seen[key] for key in sorted(seen)))
 
@@ -134,11 +144,15 @@ def load_results(notebook: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf8"))
 
 
-def store_result(notebook: str, kind: str, name: str, record: Mapping[str, Any]) -> None:
+def store_result(
+    notebook: str, kind: str, name: str, record: Mapping[str, Any]
+) -> None:
     """Add one experiment or verdict to the stored results of a chapter, atomically."""
     stored = load_results(notebook)
     stored[kind][name] = plain(record)
-    write_text(results_path(notebook), json.dumps(stored, ensure_ascii=False, indent=1) + "\n")
+    write_text(
+        results_path(notebook), json.dumps(stored, ensure_ascii=False, indent=1) + "\n"
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -99,7 +99,9 @@ def scale() -> Scale:
 
 def strict() -> bool:
     """True in tests and CI, where a verdict that fails must raise instead of warning."""
-    return any(os.environ.get(name) for name in ("COURSE_STRICT", "CI", "PYTEST_CURRENT_TEST"))
+    return any(
+        os.environ.get(name) for name in ("COURSE_STRICT", "CI", "PYTEST_CURRENT_TEST")
+    )
 
 
 def start(notebook: str, seed: int = 0) -> None:
@@ -132,7 +134,9 @@ def gpu_name() -> str | None:
     module = importlib.import_module(backend())
     if backend() == "tensorflow":
         found = module.config.list_physical_devices("GPU")
-        details = module.config.experimental.get_device_details(found[0]) if found else {}
+        details = (
+            module.config.experimental.get_device_details(found[0]) if found else {}
+        )
         return details.get("device_name", "GPU") if found else None
     if backend() == "jax":
         found = [device for device in module.devices() if device.platform == "gpu"]
@@ -167,7 +171,9 @@ def environment() -> dict[str, Any]:
 def banner(*datasets: HasSource) -> None:
     """Display in one French line how this run is made and where its data come from."""
     sources = {item.source for item in datasets}
-    _state.data = "none" if not sources else "synthetic" if "synthetic" in sources else "real"
+    _state.data = (
+        "none" if not sources else "synthetic" if "synthetic" in sources else "real"
+    )
     titles = {"quick": "Profil rapide", "full": "Profil complet"}
     found = versions()
     parts = [
@@ -180,7 +186,9 @@ def banner(*datasets: HasSource) -> None:
     show_bundle(" · ".join(parts), RUN_MIME, {**environment(), "data_detail": details})
 
 
-def show_bundle(markdown: str, mime: str | None = None, data: dict[str, Any] | None = None) -> None:
+def show_bundle(
+    markdown: str, mime: str | None = None, data: dict[str, Any] | None = None
+) -> None:
     """Display Markdown with, beside it, the same fact as JSON for the pages built from it."""
     bundle: dict[str, Any] = {"text/markdown": markdown, "text/plain": markdown}
     if mime:

@@ -33,7 +33,9 @@ def garments(seed: int = 0) -> Garments:
     """
     digits = load_digits()
     small = (digits.images * (255 / 16)).astype("uint8")
-    large = [Image.fromarray(d).resize((28, 28), Image.Resampling.BICUBIC) for d in small]
+    large = [
+        Image.fromarray(d).resize((28, 28), Image.Resampling.BICUBIC) for d in small
+    ]
     x_train, x_test, y_train, y_test = train_test_split(
         np.stack([np.asarray(image) for image in large]),
         digits.target.astype("int64"),
@@ -47,7 +49,9 @@ def garments(seed: int = 0) -> Garments:
 def _smooth(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
     """A smooth random field (size, size) of deviation 1, its details about `scale` pixels wide."""
     coarse = rng.standard_normal((round(size / scale) + 3,) * 2, dtype="float32")
-    field = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
+    field = np.asarray(
+        Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+    )
     return field / field.std()
 
 
@@ -55,11 +59,20 @@ class Pets(NamedTuple):
     images: np.ndarray  # uint8 (n, size, size, 3)
     trimaps: np.ndarray  # uint8 (n, size, size): 0 pet, 1 background, 2 border
     species: np.ndarray  # int64 (n,): 0 cat, 1 dog
-    boxes: np.ndarray  # int64 (n, 4): x_min, y_min, x_max, y_max of the pet, maxima excluded
+    boxes: (
+        np.ndarray
+    )  # int64 (n, 4): x_min, y_min, x_max, y_max of the pet, maxima excluded
 
 
 DARK, PINK = (26, 20, 22), (220, 138, 138)
-FURS = ((214, 142, 72), (92, 88, 92), (46, 42, 46), (236, 226, 210), (128, 86, 54), (204, 172, 126))
+FURS = (
+    (214, 142, 72),
+    (92, 88, 92),
+    (46, 42, 46),
+    (236, 226, 210),
+    (128, 86, 54),
+    (204, 172, 126),
+)
 
 
 def pets(n: int, size: int = 128, seed: int = 0) -> Pets:
@@ -79,14 +92,23 @@ def _muted(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return (grey + rng.uniform(-24, 24, (*shape, 3))).astype("uint8")
 
 
-def _pet(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, int, list[int]]:
+def _pet(
+    rng: np.random.Generator, size: int
+) -> tuple[np.ndarray, np.ndarray, int, list[int]]:
     species, side = int(rng.integers(2)), 2 * size
-    fur, spots = (np.array(FURS[k], dtype=float) for k in rng.choice(len(FURS), 2, replace=False))
+    fur, spots = (
+        np.array(FURS[k], dtype=float) for k in rng.choice(len(FURS), 2, replace=False)
+    )
 
-    scene = Image.fromarray(_muted(rng, (3, 3))).resize((side, side), Image.Resampling.BICUBIC)
+    scene = Image.fromarray(_muted(rng, (3, 3))).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
     clutter = ImageDraw.Draw(scene, "RGBA")
     for _ in range(rng.integers(8, 16)):
-        corner, extent = rng.uniform(-0.1, 1.0, 2) * side, rng.uniform(0.05, 0.4, 2) * side
+        corner, extent = (
+            rng.uniform(-0.1, 1.0, 2) * side,
+            rng.uniform(0.05, 0.4, 2) * side,
+        )
         colour = rng.choice(FURS) if rng.random() < 0.5 else _muted(rng, ())
         shape = clutter.rectangle if rng.random() < 0.5 else clutter.ellipse
         fill = (*colour.tolist(), int(rng.integers(120, 255)))
@@ -126,11 +148,20 @@ def _pet(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, i
 
     light = rng.uniform(0.85, 1.1) + rng.uniform(-0.25, 0.25) * np.linspace(-1, 1, size)
     pixels = np.asarray(scene.reduce(2)) * light[None, :, None]
-    pixels = np.clip(pixels + rng.normal(scale=5, size=pixels.shape), 0, 255).astype("uint8")
+    pixels = np.clip(pixels + rng.normal(scale=5, size=pixels.shape), 0, 255).astype(
+        "uint8"
+    )
     inside = np.asarray(mask.reduce(2)) > 127
-    depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
-    trimap = np.where(np.abs(depth) <= size / 43, 2, np.where(inside, 0, 1)).astype("uint8")
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(
+        ~inside
+    )
+    trimap = np.where(np.abs(depth) <= size / 43, 2, np.where(inside, 0, 1)).astype(
+        "uint8"
+    )
+    rows, columns = (
+        np.flatnonzero(inside.any(axis=1)),
+        np.flatnonzero(inside.any(axis=0)),
+    )
     box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
     return pixels, trimap, species, box
 
@@ -150,7 +181,9 @@ def _animal(rng: np.random.Generator, species: int) -> tuple[list, list]:
     t = np.linspace(0, 1, 16)
     if rng.random() < 0.55:  # sitting, seen from the front
         head = np.array([0.0, -0.55])
-        curve = np.stack([0.45 + 0.55 * np.sin(2.4 * t), 0.85 - (1.3 if cat else 0.6) * t**1.5], 1)
+        curve = np.stack(
+            [0.45 + 0.55 * np.sin(2.4 * t), 0.85 - (1.3 if cat else 0.6) * t**1.5], 1
+        )
         parts = [(_oval(0, 0.42, 0.50, 0.62), 190), (_oval(0, 0.1, 0.36, 0.5), 205)]
         parts += [(_oval(s * 0.42, 0.72, 0.2, 0.28), 180) for s in (-1, 1)]
         parts += [(_oval(s * 0.16, 0.62, 0.12, 0.42), 212) for s in (-1, 1)]
@@ -158,33 +191,51 @@ def _animal(rng: np.random.Generator, species: int) -> tuple[list, list]:
         head = np.array([-0.85, -0.42])
         curve = np.stack([0.85 + 0.5 * t, -0.05 - (0.9 if cat else 0.6) * t**1.7], 1)
         parts = [(_oval(x, 0.6, 0.11, 0.42), 170) for x in (-0.42, 0.8)]
-        parts += [(_oval(0.12, 0.15, 0.92, 0.38), 200), (_oval(-0.62, -0.1, 0.3, 0.4, -0.5), 205)]
+        parts += [
+            (_oval(0.12, 0.15, 0.92, 0.38), 200),
+            (_oval(-0.62, -0.1, 0.3, 0.4, -0.5), 205),
+        ]
         parts += [(_oval(x, 0.6, 0.12, 0.42), 205) for x in (-0.62, 0.62)]
     half = np.outer(0.10 - 0.05 * t if cat else 0.09 - 0.06 * t, [1, 0.4])
-    parts.insert(0, (np.concatenate([curve - half, (curve + half)[::-1]]), 180))  # the tail
+    parts.insert(
+        0, (np.concatenate([curve - half, (curve + half)[::-1]]), 180)
+    )  # the tail
 
     face = []
     for s in (-1, 1):
         if cat:
-            ear = head + np.array([[s * 0.42, -0.05], [s * 0.40, -0.66], [s * 0.08, -0.34]])
+            ear = head + np.array(
+                [[s * 0.42, -0.05], [s * 0.40, -0.66], [s * 0.08, -0.34]]
+            )
             parts.append((ear, 190))
             face.append((head + (ear - head) * 0.5 + [s * 0.13, -0.17], PINK))
         else:
-            parts.append((_oval(head[0] + s * 0.42, head[1] + 0.02, 0.15, 0.4, -s * 0.3), 135))
+            parts.append(
+                (_oval(head[0] + s * 0.42, head[1] + 0.02, 0.15, 0.4, -s * 0.3), 135)
+            )
     parts.append((_oval(*head, 0.44, 0.38) if cat else _oval(*head, 0.38, 0.42), 215))
     if not cat:
         parts.append((_oval(head[0], head[1] + 0.22, 0.24, 0.24), 235))
         for s in (-1, 1):
-            parts.append((_oval(head[0] + s * 0.37, head[1] + 0.02, 0.13, 0.36, -s * 0.25), 135))
+            parts.append(
+                (_oval(head[0] + s * 0.37, head[1] + 0.02, 0.13, 0.36, -s * 0.25), 135)
+            )
     muzzle = head + np.array([0, 0.12])
     iris = ((120, 180, 70), (220, 170, 50))[rng.integers(2)] if cat else (90, 60, 36)
-    face.append((_oval(*muzzle, *((0.06, 0.04) if cat else (0.11, 0.08))), PINK if cat else DARK))
+    face.append(
+        (
+            _oval(*muzzle, *((0.06, 0.04) if cat else (0.11, 0.08))),
+            PINK if cat else DARK,
+        )
+    )
     for s in (-1, 1):
         x, y = head[0] + s * 0.18, head[1] - 0.06
         face.append((_oval(x, y, 0.10, 0.10 if cat else 0.08), iris))
         face.append((_oval(x, y, 0.04 if cat else 0.06, 0.08 if cat else 0.06), DARK))
         face.append((_oval(x - 0.03, y - 0.04, 0.025, 0.025), (255, 255, 255)))
-        face.append((_oval(muzzle[0] + s * 0.07, muzzle[1] + 0.12, 0.08, 0.02, s * -0.5), DARK))
+        face.append(
+            (_oval(muzzle[0] + s * 0.07, muzzle[1] + 0.12, 0.08, 0.02, s * -0.5), DARK)
+        )
         for k in range(3 if cat else 0):  # whiskers
             whisker = [[0.12, 0.06], [0.55, 0.1 * k - 0.04], [0.55, 0.1 * k - 0.02]]
             face.append((muzzle + np.array(whisker) * [s, 1], (250, 250, 250, 200)))
@@ -212,7 +263,9 @@ def _tissue(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray
     density = _smooth(rng, size, 90)
     candidates = rng.uniform(-30, size + 30, ((size + 60) ** 2 // 600, 2))
     row, column = np.clip(candidates, 0, size - 1).astype(int).T
-    nuclei = candidates[rng.random(len(row)) < 0.12 + 0.5 * (density[row, column] > 0.6)]
+    nuclei = candidates[
+        rng.random(len(row)) < 0.12 + 0.5 * (density[row, column] > 0.6)
+    ]
     pixel = np.mgrid[:size, :size]
     bent = [axis + 6 * _smooth(rng, size, 32) + _smooth(rng, size, 7) for axis in pixel]
     distance, owner = cKDTree(nuclei).query(np.stack(bent, axis=-1), k=2)
@@ -231,7 +284,9 @@ def _tissue(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray
         angle, flat = rng.uniform(0, np.pi), rng.uniform(0.5, 0.9) if large else 1.0
         if radius > room:
             continue
-        around = tuple(slice(max(0, k - int(radius) - 6), k + int(radius) + 7) for k in at)
+        around = tuple(
+            slice(max(0, k - int(radius) - 6), k + int(radius) + 7) for k in at
+        )
         y, x = (axis[around] - k for axis, k in zip(pixel, at, strict=True))
         u = x * np.cos(angle) + y * np.sin(angle)
         v = (y * np.cos(angle) - x * np.sin(angle)) / flat
@@ -252,9 +307,15 @@ RATES = {"woman": 0.5, "blond": 0.25, "long_hair": 0.5, "glasses": 0.3, "beard":
 
 class Faces(NamedTuple):
     images: np.ndarray  # uint8 (n, size, size, 3)
-    attributes: dict[str, np.ndarray]  # the truth: "blond" and each field of `Face`, (n,)
-    labels: dict[str, np.ndarray]  # bool (n,): the names of RATES, some flipped by `noise`
-    specs: tuple[Face, ...]  # what was drawn; draw(replace(spec, glasses=True)) adds glasses
+    attributes: dict[
+        str, np.ndarray
+    ]  # the truth: "blond" and each field of `Face`, (n,)
+    labels: dict[
+        str, np.ndarray
+    ]  # bool (n,): the names of RATES, some flipped by `noise`
+    specs: tuple[
+        Face, ...
+    ]  # what was drawn; draw(replace(spec, glasses=True)) adds glasses
 
 
 def faces(
@@ -278,20 +339,28 @@ def faces(
     """
     rates, noise = {**RATES, **(rates or {})}, dict(noise or {})
     if unknown := (rates.keys() | noise.keys()) - RATES.keys():
-        raise ValueError(f"Attribut inconnu : {', '.join(unknown)}. Connus : {', '.join(RATES)}.")
+        raise ValueError(
+            f"Attribut inconnu : {', '.join(unknown)}. Connus : {', '.join(RATES)}."
+        )
     if isinstance(rates["woman"], tuple):
-        raise ValueError("Le taux de « woman » est un nombre : il ne dépend pas de lui-même.")
+        raise ValueError(
+            "Le taux de « woman » est un nombre : il ne dépend pas de lui-même."
+        )
 
     rng = np.random.default_rng([5, seed])
     who = rng.integers(2**31, size=people or n)
     who = who[rng.integers(people, size=n)] if people else who
-    scene, skin, other_hair = (rng.integers(k, size=n) for k in (2**31, len(SKIN_TONES), 4))
+    scene, skin, other_hair = (
+        rng.integers(k, size=n) for k in (2**31, len(SKIN_TONES), 4)
+    )
     pose = rng.uniform(-1, 1, (4, n)) * [[1], [0.4], [0.15], [0.12]]
     chance, flip = rng.random((2, len(RATES), n))  # drawn whatever the rates are
 
     truth: dict[str, np.ndarray] = {}
     for name, u in zip(RATES, chance, strict=True):
-        truth[name] = u < _per_picture(rates[name], truth.get("woman", np.zeros(n, dtype=bool)))
+        truth[name] = u < _per_picture(
+            rates[name], truth.get("woman", np.zeros(n, dtype=bool))
+        )
     labels = {
         name: truth[name] ^ (u < _per_picture(noise.get(name, 0.0), truth["woman"]))
         for name, u in zip(RATES, flip, strict=True)
@@ -336,10 +405,14 @@ def identities(n_people: int = 40, n_each: int = 10, seed: int = 0) -> Identitie
     images = []
     for person in faces(n_people, seed, rates={"beard": (0.0, 0.5)}).specs:
         for _ in range(n_each):
-            light, yaw, pitch, roll = (rng.uniform(-1, 1, 4) * [0.5, 0.4, 0.15, 0.1]).tolist()
+            light, yaw, pitch, roll = (
+                rng.uniform(-1, 1, 4) * [0.5, 0.4, 0.15, 0.1]
+            ).tolist()
             pose = {"light": light, "yaw": yaw, "pitch": pitch, "roll": roll}
             scene, smile = int(rng.integers(2**31)), rng.random()
-            colour = draw(replace(person, scene=scene, smile=smile, exposure=1.0, **pose), 128)
+            colour = draw(
+                replace(person, scene=scene, smile=smile, exposure=1.0, **pose), 128
+            )
             images.append(colour[6:118, 18:110] @ [0.299, 0.587, 0.114])
     labels = np.repeat(np.arange(n_people), n_each)
     return Identities(np.stack(images).astype("uint8"), labels)

@@ -63,7 +63,9 @@ class Claim:
         """
         if self.holds(measured):
             return CONFIRMED
-        corrected = self.corrected is not None and _equal(measured, self.corrected, self.tolerance)
+        corrected = self.corrected is not None and _equal(
+            measured, self.corrected, self.tolerance
+        )
         return CORRECTED if corrected else REFUTED
 
     def _agrees(self, measured: Any, stated: Any) -> bool:
@@ -98,11 +100,17 @@ def load_claims(path: Path = CLAIMS) -> dict[str, Claim]:
         if claim.id in found:
             raise ValueError(f"{path.name}: {claim.id} is registered twice")
         if claim.verdict not in (CONFIRMED, CORRECTED, REFUTED, NOT_DECIDABLE):
-            raise ValueError(f"{path.name}: {claim.id} has the unknown verdict {claim.verdict!r}")
+            raise ValueError(
+                f"{path.name}: {claim.id} has the unknown verdict {claim.verdict!r}"
+            )
         if claim.relation not in ("=", *RELATIONS):
-            raise ValueError(f"{path.name}: {claim.id} has the unknown relation {claim.relation!r}")
+            raise ValueError(
+                f"{path.name}: {claim.id} has the unknown relation {claim.relation!r}"
+            )
         if (claim.verdict == NOT_DECIDABLE) != bool(claim.reason):
-            raise ValueError(f"{path.name}: {claim.id}: a reason goes with {NOT_DECIDABLE!r} only")
+            raise ValueError(
+                f"{path.name}: {claim.id}: a reason goes with {NOT_DECIDABLE!r} only"
+            )
         found[claim.id] = claim
     return found
 
@@ -124,7 +132,9 @@ def verdict(claim_id: str, measured: Any, backend: str | None = None) -> None:
     claim = load_claims()[claim_id]
     foreign = backend is not None and backend != runtime.backend()
     if foreign:
-        stored = provenance.load_results(runtime.notebook())["verdicts"].get(claim_id, {})
+        stored = provenance.load_results(runtime.notebook())["verdicts"].get(
+            claim_id, {}
+        )
         measured = stored.get("measured")
     elif callable(measured):
         measured = measured()
@@ -147,19 +157,25 @@ def verdict(claim_id: str, measured: Any, backend: str | None = None) -> None:
             f"{claim_id}: registered {claim.verdict!r}, this run gives {given!r} "
             f"(stated {claim.stated!r}, measured {measured!r})"
         )
-    runtime.show_bundle(_line(claim, fact, backend if foreign else None), VERDICT_MIME, fact)
+    runtime.show_bundle(
+        _line(claim, fact, backend if foreign else None), VERDICT_MIME, fact
+    )
 
 
 def _line(claim: Claim, fact: Mapping[str, Any], backend: str | None) -> str:
     given = fact["verdict"]
-    parts = [f"> {MARKS[given]} **{given.capitalize()}** — le document {claim.document} dit :"]
+    parts = [
+        f"> {MARKS[given]} **{given.capitalize()}** — le document {claim.document} dit :"
+    ]
     parts.append(f"« {claim.quote} ».")
     if fact["measured"] is None:
         parts.append("Décidé en profil complet, pas encore exécuté.")
     elif not isinstance(fact["measured"], bool):
         parts.append(f"Mesuré : **{french(fact['measured'])}**.")
     if fact["measured"] is not None and backend:
-        parts.append(f"(Décidé avec {runtime.BACKEND_TITLES[backend]} : résultat enregistré.)")
+        parts.append(
+            f"(Décidé avec {runtime.BACKEND_TITLES[backend]} : résultat enregistré.)"
+        )
     elif fact["measured"] is not None and fact["stored"]:
         parts.append("(Décidé en profil complet : résultat enregistré.)")
     if claim.note:
@@ -178,7 +194,11 @@ def french(value: Any) -> str:
     if isinstance(value, list):
         return f"({' ; '.join(french(item) for item in value)})"
     if isinstance(value, int | float):
-        text = f"{value:,}" if isinstance(value, int) or value.is_integer() else f"{value:,.4g}"
+        text = (
+            f"{value:,}"
+            if isinstance(value, int) or value.is_integer()
+            else f"{value:,.4g}"
+        )
         return text.removesuffix(".0").translate({44: "\u202f", 45: "\u2212", 46: ","})
     return str(value)
 
@@ -190,5 +210,9 @@ def summary() -> None:
     for fact in _made.values():
         claim, given = claims[fact["id"]], fact["verdict"]
         shown = "…" if fact["measured"] is None else french(fact["measured"])
-        rows.append((f"{MARKS[given]} {given}", f"« {claim.quote} »", f"{shown}. {claim.note}"))
-    runtime.show_table(("Verdict", "Ce que dit le document", "Ce que montre l'exécution"), rows)
+        rows.append(
+            (f"{MARKS[given]} {given}", f"« {claim.quote} »", f"{shown}. {claim.note}")
+        )
+    runtime.show_table(
+        ("Verdict", "Ce que dit le document", "Ce que montre l'exécution"), rows
+    )

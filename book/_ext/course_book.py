@@ -98,7 +98,10 @@ def mark_boxes(app: Sphinx, doctree: nodes.document) -> None:
     """Give quote blocks that open with a known bold word their class; drop empty table heads."""
     for quoted in doctree.findall(nodes.block_quote):
         bold = next(quoted.findall(nodes.strong), None)
-        kind = next((k for word, k in BOXES.items() if bold and bold.astext().startswith(word)), "")
+        kind = next(
+            (k for word, k in BOXES.items() if bold and bold.astext().startswith(word)),
+            "",
+        )
         if kind:
             quoted["classes"] += ["box", kind]
     for head in list(doctree.findall(nodes.thead)):
@@ -115,7 +118,10 @@ def link_terms(app: Sphinx, doctree: nodes.document) -> None:
     app.env.note_dependency(str(Path(app.srcdir) / "book/glossary.md"))
     for strong in list(doctree.findall(nodes.strong)):
         emphasis = strong.parent
-        if not isinstance(emphasis, nodes.emphasis) or emphasis.astext() != strong.astext():
+        if (
+            not isinstance(emphasis, nodes.emphasis)
+            or emphasis.astext() != strong.astext()
+        ):
             continue
         entry = entries.get(course_data.term_key(strong.astext()))
         if entry is None:
@@ -126,7 +132,11 @@ def link_terms(app: Sphinx, doctree: nodes.document) -> None:
             )
             continue
         link = addnodes.pending_xref(
-            refdomain="std", reftype="term", reftarget=entry, refexplicit=True, refdoc=docname
+            refdomain="std",
+            reftype="term",
+            reftarget=entry,
+            refexplicit=True,
+            refdoc=docname,
         )
         emphasis.replace_self(link)
         link += nodes.inline("", "", emphasis, classes=["term"])
@@ -143,7 +153,9 @@ def set_buttons(
     source = None
     if chapter and chapter.docname == page:
         out = course_pages.links(course, chapter)
-        buttons.append(_link("Ouvrir dans Colab", out["colab"], "fas fa-rocket", "colab"))
+        buttons.append(
+            _link("Ouvrir dans Colab", out["colab"], "fas fa-rocket", "colab")
+        )
         files = [
             _link(
                 f"Notebook ({suffix})" if suffix == ".ipynb" else f"Script ({suffix})",
@@ -160,17 +172,26 @@ def set_buttons(
             "icon": "fas fa-print",
             "label": "print",
         }
-        buttons.append(_group("Télécharger", [*files, printing], "fas fa-download", "downloads"))
+        buttons.append(
+            _group("Télécharger", [*files, printing], "fas fa-download", "downloads")
+        )
         source = f"{page}.py"
     elif doctree is not None:
         source = app.env.doc2path(page, base=False)
-    repository = [_link("Dépôt du cours", course.repository, "fab fa-github", "repository")]
+    repository = [
+        _link("Dépôt du cours", course.repository, "fab fa-github", "repository")
+    ]
     if source:
         title = quote(f"{context['title']} : ", safe="")
         edit = here.replace("/blob/", "/edit/")
         repository += [
             _link("Voir la source", f"{here}/{source}", "fas fa-code", "source"),
-            _link("Proposer une modification", f"{edit}/{source}", "fas fa-pencil-alt", "edit"),
+            _link(
+                "Proposer une modification",
+                f"{edit}/{source}",
+                "fas fa-pencil-alt",
+                "edit",
+            ),
             _link(
                 "Signaler une erreur",
                 f"{course.repository}/issues/new?title={title}",
@@ -178,7 +199,9 @@ def set_buttons(
                 "issue",
             ),
         ]
-    buttons.append(_group("Dépôt et erreurs", repository, "fab fa-github", "repository"))
+    buttons.append(
+        _group("Dépôt et erreurs", repository, "fab fa-github", "repository")
+    )
     context["header_buttons"] = buttons
 
 
@@ -187,7 +210,13 @@ def _link(text: str, url: str, icon: str, label: str) -> dict[str, str]:
 
 
 def _group(tooltip: str, buttons: list, icon: str, label: str) -> dict[str, Any]:
-    return {"type": "group", "tooltip": tooltip, "buttons": buttons, "icon": icon, "label": label}
+    return {
+        "type": "group",
+        "tooltip": tooltip,
+        "buttons": buttons,
+        "icon": icon,
+        "label": label,
+    }
 
 
 def copy_scripts(app: Sphinx, failure: Exception | None) -> None:

@@ -149,7 +149,9 @@ def term_key(term: str) -> str:
 
 def glossary(page: Path) -> dict[str, str]:
     """Return {key: entry} of the terms of ``book/glossary.md`` (the unindented lines)."""
-    entries = re.search(r"^```\{glossary\}$(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    entries = re.search(
+        r"^```\{glossary\}$(.*?)^```$", page.read_text("utf-8"), re.M | re.S
+    )
     lines = entries[1].splitlines() if entries else []
     return {term_key(line): line for line in lines if line and line[0] not in " :"}
 
@@ -164,7 +166,8 @@ def is_stale(notebook: Notebook) -> bool:
     return run["code_hash"] != provenance.code_hash(
         text(cell["source"])
         for cell in notebook["cells"]
-        if cell["cell_type"] == "code" and "setup" not in cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "code"
+        and "setup" not in cell["metadata"].get("tags", [])
     )
 
 
@@ -175,7 +178,9 @@ def load(root: Path, repository: str, branch: str = "main") -> Course:
     """
     registry = yaml.safe_load((root / "book/chapters.yml").read_text("utf-8"))
     claims_file = root / "book/claims.yml"
-    claims = yaml.safe_load(claims_file.read_text("utf-8")) if claims_file.exists() else []
+    claims = (
+        yaml.safe_load(claims_file.read_text("utf-8")) if claims_file.exists() else []
+    )
     chapters = []
     for entry in registry["chapters"]:
         known = Chapter(

@@ -32,7 +32,9 @@ TEXTS = {
     "previous page": "page précédente",
     "© Copyright %(copyright)s.": "© %(copyright)s.",
 }
-UNTRANSLATED = {' aria-label="Toggle hidden content"': ""}  # hides the label that follows it
+UNTRANSLATED = {
+    ' aria-label="Toggle hidden content"': ""
+}  # hides the label that follows it
 CATALOGUES = ("sphinx", "booktheme")
 NARROW, WIDE = "\u202f", "\u00a0"  # no-break spaces of French punctuation
 VERBATIM = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
@@ -85,7 +87,9 @@ def set_typography(app: Sphinx, doctree: nodes.document) -> None:
 def fold(text: str) -> str:
     """Return lower-case text without accents: « Réseau » and « reseau » are one word."""
     text = text.lower().replace("œ", "oe").replace("æ", "ae")
-    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+    return "".join(
+        c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c)
+    )
 
 
 class FoldedFrench(SearchFrench):

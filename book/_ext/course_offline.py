@@ -14,6 +14,7 @@ import shutil
 import tarfile
 import tempfile
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,10 +43,10 @@ def fetch(registry: str, timeout: float = 60.0) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
             archive = answer.read()
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise ExtensionError(
             f"Impossible de télécharger MathJax (les formules) depuis {url} : {error}. {remedy}"
-        ) from error
+        ) from None
     algorithm, expected = INTEGRITY.split("-", 1)
     digest = base64.b64encode(hashlib.new(algorithm, archive).digest()).decode()
     if digest != expected:
@@ -91,13 +92,16 @@ def drop_thebe_scripts(
     context["script_files"] = [
         script
         for script in context["script_files"]
-        if "thebe" not in f"{getattr(script, 'filename', '')}{getattr(script, 'attributes', '')}"
+        if "thebe"
+        not in f"{getattr(script, 'filename', '')}{getattr(script, 'attributes', '')}"
     ]
 
 
 def drop_thebe_settings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for raw in list(doctree.findall(nodes.raw)):
-        if "x-thebe-config" in raw.astext() or raw.astext().startswith("<script>kernelName"):
+        if "x-thebe-config" in raw.astext() or raw.astext().startswith(
+            "<script>kernelName"
+        ):
             raw.parent.remove(raw)
 
 

@@ -57,7 +57,9 @@ def prose(value: object) -> str:
             pieces[i] = f"<code>{escape(piece.strip('`'))}</code>"
         elif piece.startswith("$"):
             formula = escape(piece.strip("$"))
-            pieces[i] = rf'<span class="math notranslate nohighlight">\({formula}\)</span>'
+            pieces[i] = (
+                rf'<span class="math notranslate nohighlight">\({formula}\)</span>'
+            )
         else:
             pieces[i] = escape(typography(piece), quote=False)
     return "".join(pieces)
@@ -78,7 +80,9 @@ def value(number: Any) -> str:
     if isinstance(number, list | tuple):
         return f"{NARROW}; ".join(value(item) for item in number)
     if isinstance(number, dict):
-        return f"{NARROW}; ".join(f"{key} {value(item)}" for key, item in number.items())
+        return f"{NARROW}; ".join(
+            f"{key} {value(item)}" for key, item in number.items()
+        )
     return prose(number)
 
 
@@ -217,7 +221,9 @@ def provenance_box(course: Course, chapter: Chapter, base: str = "../") -> str:
         first = f"<strong>Exécution affichée</strong>{prose(' : ' + ' · '.join(facts))}"
     else:
         first = "<strong>Aucune exécution enregistrée</strong>"
-    said = "".join(f'<p class="note {kind}">{prose(note)}</p>' for kind, note in notes(chapter))
+    said = "".join(
+        f'<p class="note {kind}">{prose(note)}</p>' for kind, note in notes(chapter)
+    )
     counts = course.counts(chapter)
     verdicts = (
         f'<p class="counts">{badges(counts)} '
@@ -292,7 +298,9 @@ def _wrap(output: dict[str, Any], chapter: Chapter) -> None:
         opening, closing = '<div class="run-banner">', "</div>"
     else:
         return
-    bundle["text/markdown"] = f"{opening}\n\n{text(bundle['text/markdown'])}\n\n{closing}"
+    bundle["text/markdown"] = (
+        f"{opening}\n\n{text(bundle['text/markdown'])}\n\n{closing}"
+    )
 
 
 def _title_to_prompt(cell: dict[str, Any]) -> None:
@@ -310,7 +318,9 @@ def _title_to_prompt(cell: dict[str, Any]) -> None:
 
 def claims_page(course: Course, base: str = "../") -> str:
     """Return the Markdown of « Ce que les documents disent, ce que l'exécution montre »."""
-    everything = Counter(shown_verdict(claim, course.verdict(claim)) for claim in course.claims)
+    everything = Counter(
+        shown_verdict(claim, course.verdict(claim)) for claim in course.claims
+    )
     if not course.claims:
         return "Aucune affirmation n'est encore au registre."
     total = len(course.claims)
@@ -330,7 +340,9 @@ def claims_page(course: Course, base: str = "../") -> str:
     return "\n\n".join(parts)
 
 
-def _claims_table(course: Course, chapter: Chapter, rows: list[dict[str, Any]], base: str) -> str:
+def _claims_table(
+    course: Course, chapter: Chapter, rows: list[dict[str, Any]], base: str
+) -> str:
     name = f"Chapitre {chapter.number} : {chapter.title}"
     heading = (
         f"({anchor(chapter)})=\n### {name}"
@@ -339,9 +351,15 @@ def _claims_table(course: Course, chapter: Chapter, rows: list[dict[str, Any]], 
     )
     head = "".join(
         f'<th scope="col" role="columnheader">{cell}</th>'
-        for cell in ("Verdict", "Ce que dit le document", typography("Ce que l'exécution montre"))
+        for cell in (
+            "Verdict",
+            "Ce que dit le document",
+            typography("Ce que l'exécution montre"),
+        )
     )
-    body = "".join(_claim_row(claim, course.verdict(claim), chapter, base) for claim in rows)
+    body = "".join(
+        _claim_row(claim, course.verdict(claim), chapter, base) for claim in rows
+    )
     return (
         f'{heading}\n\n<table class="course-table claims" role="table">'
         f"<caption>{prose(f'Affirmations du chapitre {chapter.number}')}</caption>"
@@ -395,9 +413,19 @@ def _cells(cells: tuple[tuple[str, str], ...]) -> str:
 
 def status_table(course: Course, base: str = "../") -> str:
     """Return the table of « État du cours »: a row a chapter, written or not."""
-    columns = ("Chapitre", "Exécution affichée", "Machine", "Durée et mémoire", "Verdicts")
-    head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in columns)
-    rows = "".join(_status_row(course, chapter, columns, base) for chapter in course.chapters)
+    columns = (
+        "Chapitre",
+        "Exécution affichée",
+        "Machine",
+        "Durée et mémoire",
+        "Verdicts",
+    )
+    head = "".join(
+        f'<th scope="col" role="columnheader">{name}</th>' for name in columns
+    )
+    rows = "".join(
+        _status_row(course, chapter, columns, base) for chapter in course.chapters
+    )
     return (
         '<table class="course-table status" role="table">'
         "<caption>Les chapitres et leur dernière exécution</caption>"
@@ -406,12 +434,20 @@ def status_table(course: Course, base: str = "../") -> str:
     )
 
 
-def _status_row(course: Course, chapter: Chapter, columns: tuple[str, ...], base: str) -> str:
+def _status_row(
+    course: Course, chapter: Chapter, columns: tuple[str, ...], base: str
+) -> str:
     run, name = chapter.run, chapter_link(chapter, base)
     if not chapter.written:
         cells = [name, '<span class="upcoming">à venir</span>', "—", "—", "—"]
     elif run is None:
-        cells = [name, "jamais exécuté", "—", "—", badges(course.counts(chapter)) or "—"]
+        cells = [
+            name,
+            "jamais exécuté",
+            "—",
+            "—",
+            badges(course.counts(chapter)) or "—",
+        ]
     else:
         stale = '<p class="note">code modifié depuis</p>' if chapter.stale else ""
         cells = [
@@ -426,7 +462,11 @@ def _status_row(course: Course, chapter: Chapter, columns: tuple[str, ...], base
 
 def chapter_link(chapter: Chapter, base: str) -> str:
     label = f"{chapter.number}. {prose(chapter.title)}"
-    return f'<a href="{base}{chapter.docname}.html">{label}</a>' if chapter.written else label
+    return (
+        f'<a href="{base}{chapter.docname}.html">{label}</a>'
+        if chapter.written
+        else label
+    )
 
 
 def chapters_table(course: Course, base: str = "") -> str:
@@ -434,7 +474,8 @@ def chapters_table(course: Course, base: str = "") -> str:
     items = []
     for chapter in course.chapters:
         state = (
-            badges(course.counts(chapter)) or '<span class="upcoming">sans verdict</span>'
+            badges(course.counts(chapter))
+            or '<span class="upcoming">sans verdict</span>'
             if chapter.written
             else '<span class="upcoming">à venir</span>'
         )
@@ -459,7 +500,9 @@ def start(course: Course, base: str = "") -> str:
     ]
     if first:
         ways.insert(0, (f"{first.docname}.html", f"Commencer : {first.title}"))
-    items = "".join(f'<a href="{base}{href}">{prose(label)}</a>' for href, label in ways)
+    items = "".join(
+        f'<a href="{base}{href}">{prose(label)}</a>' for href, label in ways
+    )
     return f'<p class="ways">{items}</p>'
 
 

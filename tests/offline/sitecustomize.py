@@ -32,13 +32,17 @@ def refuse_network(event: str, arguments: tuple) -> None:
     """Audit hook: an OSError that names the host, before anything leaves the machine."""
     if event in CONNECTIONS:
         address = arguments[1]
-        host = address[0] if isinstance(address, tuple) else None  # a path: a Unix socket
+        host = (
+            address[0] if isinstance(address, tuple) else None
+        )  # a path: a Unix socket
     elif event in LOOKUPS:
         host = arguments[0]
     else:
         return
     if not is_this_machine(host):
-        raise OSError(errno.ENETUNREACH, f"the tests run without network: {host!r} was refused")
+        raise OSError(
+            errno.ENETUNREACH, f"the tests run without network: {host!r} was refused"
+        )
 
 
 sys.addaudithook(refuse_network)
