@@ -12,7 +12,7 @@
 # > **Objectifs.** À la fin de ce chapitre, vous saurez :
 # > - transformer un jeu d'images étiquetées en paires « même classe » / « classes différentes » ;
 # > - construire un réseau siamois et dire pourquoi ses deux branches n'ont qu'un jeu de poids ;
-# > - écrire la perte contrastive, calculer son gradient et éviter ses deux pièges numériques ;
+# > - écrire la perte contrastive, calculer son gradient et éviter ses trois pièges silencieux ;
 # > - juger un réseau qui compare : distances, courbe ROC, seuil, erreurs par classe ;
 # > - expliquer d'où vient le plafond d'exactitude, et le faire bouger.
 #
@@ -21,7 +21,7 @@
 # | **Prérequis** | couches denses, rétropropagation, descente de gradient |
 # | **Document étudié** | 003, *Siamese Modele et Contrastive Loss* |
 # | **Données** | Fashion-MNIST (70 000 vêtements, 28 × 28) ; hors ligne, des chiffres manuscrits |
-# | **Durée** | lecture et exercices : deux heures ; exécution rapide : moins d'une minute |
+# | **Durée** | deux heures de lecture et d'exercices ; exécution rapide : moins d'une minute |
 #
 # Le document 003 donne treize blocs de code et les explique en quelques lignes. Nous les suivons
 # dans l'ordre. Chaque phrase qu'une exécution peut trancher reçoit un **verdict** : *confirmé*,
@@ -107,9 +107,9 @@ runtime.banner(garments)
 # ## Le problème : comparer plutôt que classer
 #
 # Un classifieur répond à la question « laquelle de ces dix classes ? ». Sa dernière couche a dix
-# sorties : une onzième classe oblige à tout réentraîner. Or bien des problèmes demandent autre
-# chose : cette signature est-elle de la même main ? ce visage est-il celui du passeport ? Les
-# classes y sont innombrables, et chacune n'offre qu'un exemple ou deux.
+# sorties : une onzième classe oblige à changer cette couche et à réentraîner. Or bien des
+# problèmes demandent autre chose : cette signature est-elle de la même main ? ce visage est-il
+# celui du passeport ? Les classes y sont innombrables, et chacune n'offre qu'un exemple ou deux.
 #
 # Un ***réseau siamois*** apprend donc à *comparer*. Le même réseau transforme chaque image en un
 # vecteur, son ***plongement*** ; deux images se ressemblent si leurs plongements sont proches :
@@ -230,8 +230,8 @@ print(f"images copiées : {number(copied / 2**20)} Mio")
 print(f"numéros : {number(pairs.nbytes / 2**20)} Mio")
 
 # %% [markdown]
-# Trois phrases accompagnent ce bloc. La première concerne les étiquettes, la deuxième le nombre
-# de paires, la troisième le hasard.
+# Parmi les phrases qui accompagnent ce bloc, trois se vérifient : l'une concerne les étiquettes,
+# l'autre le nombre de paires, la dernière le hasard.
 
 # %%
 agree = (y_train[pairs[:, 0]] == y_train[pairs[:, 1]]) == (same == 1)
@@ -327,7 +327,7 @@ verdict("siamese-plot-pairs", error is None)
 
 # %% [markdown]
 # La boucle s'arrête à la sixième paire : la case 11 n'existe pas. Et les premières paires du
-# document sont toutes ancrées dans la classe 0. Voici huit paires tirées au hasard parmi les
+# document sont toutes formées à partir de la classe 0. Voici huit paires tirées au hasard parmi les
 # nôtres, sur deux lignes de huit.
 
 
@@ -406,11 +406,27 @@ a, b = rng.normal(size=(2, 5, 128)).astype("float32")
 expected = np.linalg.norm(a - b, axis=1, keepdims=True)
 measured = ops.convert_to_numpy(document_distance(a, b))
 verdict("siamese-distance-value", bool(np.allclose(measured, expected, rtol=1e-5)))
-verdict("siamese-distance-shape", list(measured.shape))
+
+
+# %% [markdown]
+# Le document écrit aussi, à part, la forme de ce résultat. Dit-elle vrai ?
+
+
+# %%
+def eucl_dist_output_shape(shapes):
+    shape1, shape2 = shapes
+    return (shape1[0], 1)
+
+
+announced = eucl_dist_output_shape([a.shape, b.shape])
+assert announced == measured.shape
+verdict("siamese-distance-shape", list(announced))
 
 # %% [markdown]
 # Mais l'entraînement a besoin de sa dérivée. Celle de $\sqrt{s}$ est $1 / (2\sqrt{s})$ : infinie
-# en zéro. Que devient le gradient d'une paire de plongements *égaux* ?
+# en zéro. Par la règle de la chaîne, elle multiplie la dérivée de $s = \lVert a - b \rVert^2$, soit
+# $2(a - b)$, qui est nulle : $\infty \times 0$. Que devient le gradient d'une paire de plongements
+# *égaux* ?
 
 # %%
 one = np.ones((1, 4), dtype="float32")
@@ -419,10 +435,10 @@ print("gradient en un point de distance nulle :", gradient)
 verdict("siamese-zero-distance", bool(np.isfinite(gradient).all()))
 
 # %% [markdown]
-# Une seule paire d'images identiques étiquetée « différentes » suffit donc à remplir tous les
-# poids de *NaN*, sans message d'erreur. Le cas n'a rien de théorique : des images en double
-# existent, et un réseau à ReLU peut rendre deux fois le vecteur nul. Le remède est un plancher
-# sous la racine : au-dessous, le gradient vaut exactement zéro.
+# Ni l'infini ni zéro : $\infty \times 0$ n'est pas un nombre (*NaN*). Il suffit donc d'une paire
+# négative dont les deux plongements sont égaux ; nous en verrons l'effet sur un entraînement. Le
+# remède est un plancher sous la racine : au-dessous, le gradient vaut exactement zéro. En
+# contrepartie, une paire négative à distance nulle n'est plus repoussée.
 #
 # Nous en faisons une *couche* plutôt qu'une `Lambda`, pour une raison que l'on verra à la
 # relecture du modèle.
@@ -482,39 +498,46 @@ print(f"plus grand écart entre d(a, b) et d(b, a) : {np.abs(there - back).max()
 # %% [markdown]
 # ### Enregistrer, relire
 #
-# Le document passe la distance dans une couche `Lambda`. Le modèle s'enregistre sans mot dire ;
-# essayons de le relire. Notre version, avec une vraie couche, suit la même épreuve.
+# Le document passe la distance, et sa forme, à une couche `Lambda`. Le modèle s'enregistre sans mot
+# dire ; essayons de le relire.
 
 
 # %%
+def euclidean_distance(vects):
+    x, y = vects
+    return document_distance(x, y)
+
+
 def lambda_network(input_shape):
-    """Réseau siamois du document : la distance est une fonction Python dans une `Lambda`."""
+    """Réseau siamois du document : la distance est une fonction dans une `Lambda`."""
     base = base_network(input_shape)
     input_a, input_b = keras.Input(shape=input_shape), keras.Input(shape=input_shape)
-    distance = layers.Lambda(lambda pair: document_distance(*pair), output_shape=(1,))
+    distance = layers.Lambda(euclidean_distance, output_shape=eucl_dist_output_shape)
     return keras.Model([input_a, input_b], distance([base(input_a), base(input_b)]))
 
 
-def reload(model):
+def reload(model, custom_objects=None):
     """Enregistre le modèle dans un fichier provisoire et le relit."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "siamese.keras"
         model.save(path)
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, custom_objects, compile=False)
 
 
 error = failure(reload, lambda_network(INPUT_SHAPE))
 verdict("siamese-lambda", error is None)
 
+# %% [markdown]
+# Une `Lambda` n'enregistre que le *nom* des fonctions du document : à la relecture, Keras ne sait
+# pas où les trouver. Il faut les lui redonner. Une couche enregistrée, elle, se relit seule,
+# pourvu que le code qui la définit soit importé.
+
 # %%
+given = {f.__name__: f for f in (euclidean_distance, eucl_dist_output_shape)}
+reload(lambda_network(INPUT_SHAPE), given)
 reloaded = reload(siamese)
 gap = np.abs(ops.convert_to_numpy(reloaded([left, right])) - there).max()
-print(f"écart entre le modèle relu et l'original : {gap:.1e}")
-
-# %% [markdown]
-# Une `Lambda` enregistre du code Python, que Keras refuse d'exécuter à la relecture ; autoriser
-# ce code (`safe_mode=False`) revient à faire confiance au fichier. Une couche enregistrée par son
-# nom se relit à l'identique.
+print(f"écart entre notre modèle relu et l'original : {gap:.1e}")
 
 # %% [markdown]
 # ## La perte contrastive
@@ -558,29 +581,28 @@ def document_loss(y_true, y_pred, margin=1):
 labels = np.float32([1, 1, 0, 0])
 distances = np.float32([[0.3], [0.8], [0.4], [1.7]])
 by_hand = np.mean([0.3**2, 0.8**2, (1 - 0.4) ** 2, 0.0])
-as_written = float(document_loss(labels, distances))
-print(f"paire par paire : {by_hand:.4f} ; appel direct : {as_written:.4f}")
-verdict("siamese-loss-mean", bool(np.isclose(as_written, by_hand)))
+as_written = document_loss(*map(ops.convert_to_tensor, (labels, distances)))
+print(f"paire par paire : {by_hand:.4f} ; appel direct : {float(as_written):.4f}")
 
 # %% [markdown]
-# La fonction, appelée à la main, se trompe en silence. Dans `fit`, Keras donne d'abord aux
-# étiquettes la forme des distances : l'entraînement du document n'est donc pas faux. Vérifions-le.
+# Appelée à la main, la fonction se trompe en silence. Mais le document ne l'appelle que dans `fit`,
+# où Keras donne d'abord aux étiquettes la forme des distances. Y retrouve-t-on la bonne moyenne ?
 
 # %%
 identity = keras.Sequential([keras.Input((1,)), layers.Identity()])
 identity.compile(loss=document_loss)
 in_fit = identity.evaluate(distances, labels, verbose=0)
-verdict("siamese-loss-in-fit", bool(np.isclose(in_fit, by_hand)))
+verdict("siamese-loss-mean", bool(np.isclose(in_fit, by_hand)))
 
 # %% [markdown]
-# Autre piège : `create_pairs` rend des étiquettes *entières*. Hors de `fit`, avec TensorFlow, la
-# multiplication d'entiers par des réels échoue.
+# Autre piège du même ordre : `create_pairs` rend des étiquettes *entières*. Dans `fit`, elles sont
+# converties ; à la main, avec TensorFlow, multiplier des entiers par des réels échoue.
 
 
 # %%
 def integer_labels_work():
-    error = failure(document_loss, ops.convert_to_tensor([1, 1, 0, 0]), distances)
-    return error is None
+    integers, reals = map(ops.convert_to_tensor, ([1, 1, 0, 0], distances))
+    return failure(document_loss, integers, reals) is None
 
 
 verdict("siamese-integer-labels", integer_labels_work, backend="tensorflow")
@@ -605,6 +627,35 @@ for given in (labels, labels[:, None], labels.astype("int64")):
     value = float(contrastive_loss(given, ops.convert_to_tensor(distances)))
     print(f"étiquettes {given.dtype}, forme {given.shape} : {value:.4f}")
     assert np.isclose(value, by_hand)
+
+# %% [markdown]
+# ### Deux images noires
+#
+# Revenons à la distance nulle. Deux images noires ont le même plongement, quel que soit l'abandon.
+# Entraînons un seul pas sur un lot de telles paires, étiquetées « différentes » : avec le réseau et
+# la perte du document, puis avec les nôtres.
+
+
+# %%
+def finite_weights(model, loss):
+    """Part des poids qui restent des nombres après un pas sur des paires d'images noires."""
+    model.compile(optimizer="rmsprop", loss=loss)
+    black = np.zeros((4, *INPUT_SHAPE), "float32")
+    model.fit([black, black], np.zeros((4, 1), "float32"), verbose=0)
+    weights = [ops.convert_to_numpy(weight).ravel() for weight in model.weights]
+    return np.isfinite(np.concatenate(weights)).mean()
+
+
+of_document = finite_weights(lambda_network(INPUT_SHAPE), document_loss)
+ours = finite_weights(siamese_network(INPUT_SHAPE), contrastive_loss)
+print(
+    f"poids encore finis : document {percent(of_document)}, les nôtres {percent(ours)}"
+)
+
+# %% [markdown]
+# Un seul pas, et le réseau du document est perdu, sans message d'erreur. De telles paires sont
+# rares dans Fashion-MNIST ; elles ne le sont pas dans des données réelles, où les doublons
+# abondent.
 
 # %% [markdown]
 # ### La perte et son gradient
@@ -654,9 +705,9 @@ figures.show(
 )
 
 # %% [markdown]
-# La dérivée d'une paire négative est la plus forte à distance nulle, et nulle au-delà de la marge :
-# ces paires déjà séparées n'apprennent plus rien au réseau. C'est bien ce que le document appelle
-# « marge de séparation ».
+# La dérivée, par rapport à $d$, d'une paire négative est la plus forte près de zéro, et nulle
+# au-delà de la marge : ces paires déjà séparées n'apprennent plus rien au réseau. C'est bien ce
+# que le document appelle « marge de séparation ».
 
 # %%
 beyond = slope_by_autodiff(0, np.float32([1.01, 1.5, 3.0]))
@@ -694,14 +745,16 @@ assert np.isclose(ours, 2 * hadsell_loss(1 - y, d), rtol=1e-5)
 # %% [markdown]
 # ## L'entraînement du document
 #
-# Le document entraîne avec RMSprop, par lots de 128 paires, pendant 20 époques :
+# Le document entraîne avec RMSprop (une descente de gradient dont le pas s'adapte à chaque poids),
+# par lots de 128 paires, pendant 20 époques :
 #
 # ```python
 # model.compile(loss=contrastive_loss, optimizer=RMSprop())
 # model.fit([tr_pairs[:, 0], tr_pairs[:, 1]], tr_y, batch_size=128, epochs=20)
 # ```
 #
-# Pour ne pas copier les images, un `PyDataset` forme les lots à partir des numéros.
+# Pour ne pas copier les images, un `PyDataset`, la classe de Keras qui produit des lots à la
+# demande, les forme à partir des numéros.
 
 
 # %%
@@ -835,18 +888,18 @@ runtime.show_table(
         ("écart entraînement − test", number(gap, 3)),
     ],
 )
-verdict(
-    "siamese-epochs",
-    document.full and [document.full["batch_size"], document.full["epochs"]],
-)
+
+# %% [markdown]
+# De la cinquième à la vingtième époque, la courbe de test ne bouge presque plus, alors que celle
+# d'entraînement monte encore. Nous chercherons pourquoi.
 
 # %% [markdown]
 # ### Et avec l'étiquette à l'envers ?
 #
 # Même réseau, mêmes paires, mais les étiquettes suivent la convention de 2006 (1 = différentes)
-# tandis que la perte garde celle du document. L'***aire sous la courbe*** ROC (AUC) dit la
-# probabilité qu'une paire positive soit plus proche qu'une négative : 1 pour un réseau parfait,
-# 0,5 au hasard, 0 pour un réseau qui range tout à l'envers.
+# tandis que la perte garde celle du document. L'***aire sous la courbe*** ROC (AUC ; la courbe
+# vient plus bas) dit la probabilité qu'une paire positive soit plus proche qu'une négative : 1
+# pour un réseau parfait, 0,5 au hasard, 0 pour un réseau qui range tout à l'envers.
 
 
 # %%
@@ -878,13 +931,13 @@ runtime.show_table(("étiquettes", "perte", "exactitude", "AUC"), rows)
 
 # %% [markdown]
 # Aucune erreur, aucun avertissement, et pourtant rien n'est appris : l'exactitude et l'AUC restent
-# à celles du hasard. On demande l'impossible. « Se ressembler » se transmet : si $a$ est proche de
-# $b$ et $b$ proche de $c$, alors $a$ est proche de $c$. « Différer » ne se transmet pas :
-# rapprocher toutes les images de classes différentes rapproche *tout*, même les images d'une même
-# classe que l'on voulait séparer. Le meilleur compromis est une distance à peu près constante, qui
+# au niveau du hasard. On demande l'impossible. « Se ressembler » se transmet, par l'inégalité
+# triangulaire $d(a, c) \le d(a, b) + d(b, c)$ ; « différer » ne se transmet pas. Rapprocher toutes
+# les images de classes différentes rapproche donc *tout*, même les images d'une même classe que
+# cette perte demande de séparer. Le meilleur compromis est une distance à peu près constante, qui
 # coûte $\tfrac12 d^2 + \tfrac12 (1 - d)^2$, au mieux $\tfrac14$ en $d = \tfrac12$ : le palier où
 # la perte s'arrête. Une perte contrastive figée à 0,25 doit faire soupçonner une convention
-# inversée.
+# inversée, ou un réseau qui ignore ses images.
 
 # %% [markdown]
 # ## Ce que l'exactitude cache
@@ -1001,7 +1054,8 @@ below = np.sum(np.array(shown["negative"])[middles < 0.5]) / np.sum(shown["negat
 figures.show(
     fig,
     alt="Histogrammes des distances : les paires de même classe se pressent près de zéro, les "
-    f"autres au-delà de la marge ; {percent(above)} des premières dépassent le seuil 0,5 et "
+    f"autres s'étalent jusqu'au-delà de la marge ; {percent(above)} des premières dépassent "
+    "le seuil 0,5 et "
     f"{percent(below)} des secondes restent au-dessous.",
 )
 print(f"paires de même classe au-dessus du seuil : {percent(above, 1)}")
@@ -1032,6 +1086,9 @@ figures.show(
 print(f"AUC {spread(shown['auc'])} ; taux d'égale erreur {spread(shown['eer'])}")
 
 # %% [markdown]
+# Le ***taux d'égale erreur*** est la valeur commune des deux sortes d'erreur, au seuil qui les rend
+# égales.
+#
 # Le seuil 0,5 du document est le milieu de la marge, pas un choix fait sur des données. La
 # validation en choisirait-elle un autre, et qu'y gagnerait-on ?
 
@@ -1049,6 +1106,10 @@ runtime.show_table(
 )
 best = measure.decided("threshold")
 verdict("siamese-threshold", best and float(np.mean(best)))
+
+# %% [markdown]
+# Le meilleur seuil est au-dessus de 0,5, mais l'exactitude n'y gagne que très peu : le choix du
+# document était bon. Il restait à le vérifier.
 
 # %% [markdown]
 # ### Quels vêtements sont confondus ?
@@ -1084,7 +1145,7 @@ print(
 # %% [markdown]
 # ### La question posée fait l'exactitude
 #
-# Le même réseau, au même seuil, sur quatre façons de former les paires de test : celle du document,
+# Le même réseau, au même seuil, sur trois façons de former les paires de test : celle du document,
 # la nôtre, et deux que la matrice permet de prévoir sans nouvelle mesure : négatives tirées de
 # toutes les classes, puis seulement des trois classes les plus proches de chacune.
 
@@ -1112,15 +1173,16 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Le réseau n'a pas changé d'un poids ; seule la question posée a changé. Une exactitude sur des
+# Consécutives ou au hasard, les paires du document et les nôtres donnent la même mesure, et la
+# prévision tombe juste. Avec des négatives difficiles, le réseau n'a pas changé d'un poids ; seule
+# la question posée a changé. Une exactitude sur des
 # paires ne se lit jamais sans la façon dont elles sont formées.
 
 # %% [markdown]
 # ## Pourquoi l'exactitude s'arrête-t-elle là ?
 #
-# Refaire l'expérience plus longtemps n'y change rien : la courbe de test est plate. Trois
-# suspects : l'abandon, les paires positives toujours pareilles, ou la capacité du réseau à
-# distinguer les vêtements. Essayons les deux premiers.
+# La courbe de test s'aplatit très tôt. Trois suspects : l'abandon, les paires positives toujours
+# pareilles, ou la capacité du réseau à distinguer les vêtements. Essayons les deux premiers.
 
 
 # %%
@@ -1188,9 +1250,10 @@ runtime.show_table(("variante", "entraînement", "test"), rows)
 
 
 # %% [markdown]
-# Les paires ne sont pas en cause : consécutives, tirées une fois ou renouvelées à chaque époque,
-# elles mènent à la même exactitude de test, à la dispersion près. L'abandon, lui, tient la promesse
-# du document : l'écart entre entraînement et test est plus petit avec que sans.
+# *Quelles* images on apparie n'est pas en cause : consécutives, tirées une fois ou renouvelées à
+# chaque époque, les paires mènent à la même exactitude de test, à la dispersion près. L'abandon,
+# lui, tient la promesse du document : l'écart entre entraînement et test est plus petit avec que
+# sans.
 
 
 # %%
@@ -1204,9 +1267,9 @@ helps = full and bool(overfitting(full["random"]) < overfitting(full["no_dropout
 verdict("siamese-dropout", helps)
 
 # %% [markdown]
-# Mais un petit écart n'est pas un but : sans abandon, l'exactitude *de test* n'est pas plus
-# mauvaise dans le tableau. Sur des milliers de paires par classe et si peu d'époques, ce réseau
-# souffre moins de surapprentissage que d'un manque d'apprentissage.
+# Mais un petit écart n'est pas un but : sans abandon, l'exactitude *de test* est un peu meilleure
+# aussi. En si peu d'époques, ce réseau souffre moins de surapprentissage que d'un manque
+# d'apprentissage.
 
 # %% [markdown]
 # ### Le troisième suspect : ce que le réseau sait distinguer
@@ -1274,11 +1337,12 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# La prévision tombe juste. Le réseau siamois dépasse un peu le classifieur : il n'a pas à choisir
-# une classe. Revoyez sa matrice : deux classes que leur forme rapproche y sont jugées « même »
-# presque aussi souvent que deux images d'une même classe. Il les a *fusionnées*, et l'entraînement
-# l'y invite : parmi les négatives d'un pull, une sur neuf seulement est un manteau. Les confondre
-# coûte peu ; bien les séparer coûterait des paires de pulls.
+# La prévision tombe juste. Le réseau siamois dépasse le classifieur de deux points, bien qu'il ait
+# vu moins d'époques. Une raison possible : son seuil se place où l'on veut, alors que le
+# classifieur doit trancher sur chaque image. Revoyez la matrice des paires : au seuil 0,5,
+# certaines classes y sont jugées « même » presque aussi souvent que deux images d'une même classe.
+# Le réseau les a *fusionnées*. Une hypothèse : parmi les négatives d'un pull, une sur neuf
+# seulement est un manteau ; les confondre coûte peu. L'exercice 5 la met à l'épreuve.
 #
 # Combien de l'erreur vient de là ? Prenons les quatre classes les plus confondues avec d'autres.
 
@@ -1307,9 +1371,9 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Le plafond n'est donc ni dans la perte ni dans le nombre d'époques : il est dans ce que trois
-# couches denses savent voir d'un vêtement à manches, et dans des paires qui ne leur demandent
-# guère mieux.
+# Ni le nombre d'époques ni le tirage des paires n'y sont pour grand-chose : l'essentiel de l'erreur
+# tient à quatre vêtements à manches. Est-ce la base qui ne les distingue pas, ou la perte qui ne le
+# lui demande pas ? La dernière partie essaie les deux.
 
 # %% [markdown]
 # ## L'espace appris
@@ -1362,8 +1426,13 @@ fig = figures.scatter(
 figures.show(
     fig,
     alt=f"Projection t-SNE de {len(space.here['points'])} plongements de test : les classes "
-    "forment des groupes ; ceux que la matrice montrait confondus se touchent.",
+    "forment des groupes, les uns isolés, les autres mêlés à leurs voisins.",
 )
+
+# %% [markdown]
+# Les classes bien jugées forment des îlots ; celles que la matrice confond s'étirent l'une vers
+# l'autre. La carte vient d'un réseau moins entraîné que celui de la matrice : comparez l'allure,
+# pas les détails.
 
 # %% [markdown]
 # ### Les voisins d'une image
@@ -1382,9 +1451,14 @@ figures.show(
 )
 
 # %% [markdown]
+# Un voisin d'une autre classe a presque toujours la même silhouette : pour le réseau, la forme
+# compte plus que le nom. Cinq images ne font pas une mesure ; la matrice en est une.
+
+# %% [markdown]
 # ### Une classe jamais vue
 #
-# Voici ce qu'un classifieur ne sait pas faire. On entraîne sans trois des dix classes ; puis, pour
+# Un classifieur n'a pas de sortie pour une classe absente de l'entraînement ; mais ses
+# caractéristiques, elles, se comparent. On entraîne sans trois des dix classes ; puis, pour
 # ces trois-là, on donne *une seule* image de chacune et l'on range les autres avec la plus proche.
 # C'est l'***apprentissage en un exemple*** (*one-shot*). Au hasard : une chance sur trois. Deux
 # concurrents : la distance entre pixels, et la dernière couche cachée d'un classifieur ordinaire
@@ -1448,18 +1522,18 @@ rows.append(("**tous les tirages**", *(spread(shown[name], 2) for name in method
 runtime.show_table(("classes cachées", "pixels", "classifieur", "réseau siamois"), rows)
 
 # %% [markdown]
-# L'enthousiasme est de trop. Sur des vêtements cachés, le réseau siamois ne fait guère mieux que la
-# simple distance entre pixels, et l'écart entre deux tirages de classes est bien plus grand que
-# l'écart entre deux méthodes. Sept classes n'apprennent pas à comparer *n'importe quoi* : elles
-# apprennent à comparer ces sept-là. Les réseaux qui réussissent cette épreuve ont vu des centaines
-# ou des milliers de classes ; l'architecture seule ne donne rien. Et un seul tirage, ici, aurait
-# permis d'annoncer le résultat que l'on voulait.
+# Résultat décevant : sur des vêtements cachés, le réseau siamois ne fait pas mieux, en moyenne,
+# que la distance entre pixels, et l'écart entre deux tirages de classes est bien plus grand que
+# l'écart entre deux méthodes. Sept classes n'ont pas suffi à lui apprendre à comparer autre chose
+# qu'elles. Les réseaux qui réussissent cette épreuve en ont vu bien davantage : FaceNet, cité plus
+# bas, des millions de personnes. Et un seul tirage aurait permis d'annoncer le résultat que l'on
+# voulait.
 
 # %% [markdown]
 # ## Une autre base, une autre perte
 #
-# Deux changements, l'un après l'autre, à budget égal (autant d'images vues) : une base à
-# convolutions d'à peu près autant de poids, puis une ***perte par triplets***.
+# Deux changements, séparément puis ensemble, à nombre égal d'images vues : une base à convolutions
+# d'à peu près autant de poids, et une ***perte par triplets***.
 
 
 # %%
@@ -1489,9 +1563,9 @@ print(
 # $$\ell(a, p, n) = \max\bigl(0,\; d(a, p)^2 - d(a, n)^2 + m\bigr)$$
 #
 # La plupart des triplets au hasard sont déjà satisfaits et n'apprennent rien. L'article de FaceNet
-# (Schroff et al., 2015) cherche donc dans le lot, pour chaque couple ancre-positive, la négative
-# ***semi-difficile*** : la plus proche parmi celles qui sont plus loin que la positive ; à défaut,
-# la plus lointaine.
+# (Schroff et al., 2015) retient les négatives ***semi-difficiles*** : plus loin que la positive,
+# mais de moins que la marge. Nous prenons, comme les bibliothèques usuelles, la plus proche de
+# celles qui sont plus loin que la positive ; à défaut, la négative la plus lointaine.
 
 
 # %%
@@ -1516,7 +1590,7 @@ def semi_hard_triplet_loss(y_true, embeddings, margin=0.2):
 
 
 # %% [markdown]
-# Une perte aussi dense se vérifie contre la définition, écrite naïvement avec trois boucles.
+# Un code aussi compact se vérifie contre la définition, écrite naïvement avec trois boucles.
 
 
 # %%
@@ -1543,9 +1617,10 @@ print(
 assert np.isclose(by_ops, triplet_by_loops(codes, vectors), atol=1e-5)
 
 # %% [markdown]
-# Trois concurrents : le réseau du document, la base à convolutions avec la même perte, la base à
-# convolutions avec les triplets. Une époque de paires voit quatre images par image d'entraînement ;
-# les triplets font donc quatre passages. Chacun choisit son seuil sur la validation.
+# Quatre concurrents : chacune des deux bases, avec chacune des deux pertes. Une époque de paires
+# voit quatre images par image d'entraînement ; les triplets font donc quatre passages, mais aussi
+# deux fois plus de mises à jour, et leurs plongements sont normés : leur avantage n'est pas celui
+# de la seule perte. Chacun choisit son seuil sur la validation.
 
 # %%
 CONTENDERS = {
@@ -1627,15 +1702,13 @@ rows = [
 runtime.show_table(("base, perte", "exactitude", "AUC"), rows)
 
 # %% [markdown]
-# La base compte plus que la perte : à nombre de poids égal, les convolutions font gagner bien plus
-# que les triplets. C'est cohérent avec ce que nous avons trouvé : le plafond vient de ce que le
-# réseau sait voir.
+# La base compte plus que la perte. Sur la base dense, passer aux convolutions fait gagner à peu
+# près deux fois plus que passer aux triplets ; une fois les convolutions en place, les triplets
+# n'ajoutent rien de net. Le plafond venait donc surtout de ce que le réseau savait voir.
 #
-# Les deux mesures ne classent pas les pertes dans le même ordre : les triplets ont la meilleure
-# exactitude, la perte contrastive la meilleure AUC. Une explication possible : un triplet ne
-# compare que des distances à une même ancre. Rien n'oblige « près » à valoir la même chose autour
-# de deux ancres, alors qu'un seuil unique, et la courbe ROC, comparent toutes les paires entre
-# elles.
+# Pour l'AUC, la perte contrastive l'emporte avec les deux bases. Une explication possible : un
+# triplet ne compare que des distances à une même ancre. Rien n'oblige « près » à valoir la même
+# chose autour de deux ancres, alors que la courbe ROC compare toutes les paires entre elles.
 
 # %% [markdown]
 # ## Le document, mot à mot
@@ -1802,7 +1875,16 @@ else:
     )
 
 # %% [markdown]
-# Un seul bloc s'arrête : le dernier, que nous avons déjà corrigé. Le bloc 12, annoncé comme
+# Un seul bloc s'arrête : le dernier, que nous avons déjà corrigé. L'entraînement annoncé a-t-il eu
+# lieu ?
+
+# %%
+verdict(
+    "siamese-epochs", lambda: len(said["model"].history.epoch), backend="tensorflow"
+)
+
+# %% [markdown]
+# Le bloc 12, annoncé comme
 # « Visualisation des résultats », ne dessine rien : il calcule l'exactitude. Les importations
 # réussissent ; mais toutes servent-elles ?
 
@@ -1845,8 +1927,8 @@ verdict("siamese-import-plot-model", old_plot_model_works, backend="tensorflow")
 # Le remède est `keras.utils.plot_model`, qui demande en plus `pydot` et Graphviz.
 #
 # Enfin, revenons à la distance nulle, pour une paire *positive* cette fois : la perte élève la
-# distance au carré, et l'on attend un gradient nul. La réponse dépend de la compilation (XLA), que
-# Keras emploie sur un processeur graphique, et de la bibliothèque.
+# distance au carré, et l'on attend un gradient nul. La réponse dépend de XLA, le compilateur que
+# Keras emploie sur un processeur graphique.
 
 
 # %%
@@ -1862,16 +1944,17 @@ for jit in (False, True):
     print("compilé :" if jit else "non compilé :", positive_at_zero(jit))
 
 # %% [markdown]
-# Avec TensorFlow sans compilation, le gradient est nul ; compilé, ou avec JAX et PyTorch, il n'est
-# plus un nombre. Un même code peut donc s'entraîner sur un ordinateur portable et s'effondrer sur
-# un serveur. Le plancher de `EuclideanDistance` règle tous les cas.
+# Avec TensorFlow, le gradient est nul sans compilation et n'est plus un nombre une fois compilé :
+# un même code peut s'entraîner sur un ordinateur portable et s'effondrer sur un serveur. Le
+# plancher de
+# `EuclideanDistance` règle les deux cas.
 
 # %% [markdown]
 # ## À retenir
 #
 # - Un réseau siamois est *un* réseau appliqué deux fois : un seul jeu de poids, une distance
-#   symétrique. Il apprend à comparer ; pour comparer des classes jamais vues, il lui en faut
-#   beaucoup à l'entraînement.
+#   symétrique. Il apprend à comparer, mais sept classes vues n'ont pas suffi pour comparer des
+#   classes nouvelles.
 # - La perte contrastive tire les paires positives vers zéro et pousse les négatives au-delà de la
 #   marge, jamais plus loin.
 # - Trois pièges silencieux : la racine en zéro (NaN), la forme `(n,)` contre `(n, 1)` (mauvaise
@@ -1885,76 +1968,87 @@ for jit in (False, True):
 #
 # ### 1. Prédire, puis exécuter
 #
-# Le réseau de base a 133 504 poids. Combien le réseau siamois, avec ses deux branches, en a-t-il ?
-# Et de combien la perte d'une paire négative à la distance 0,3 change-t-elle si la marge passe de
-# 1 à 2 ? Remplacez les `None`.
+# Combien de poids aurait le réseau siamois si ses deux branches *ne* les partageaient *pas* ? Et de
+# combien la perte d'une paire négative à la distance 0,3 change-t-elle si la marge passe de 1 à 2 ?
+# Remplacez les `None`.
 
 # %%
 my_weights = None
 my_change = None
 
-predict("poids du réseau siamois", my_weights, siamese.count_params())
+unshared = siamese_network(INPUT_SHAPE).count_params() + base.count_params()
+predict("poids sans partage", my_weights, unshared)
 predict("variation de la perte", my_change, (2 - 0.3) ** 2 - (1 - 0.3) ** 2)
 
 # %% [markdown]
 # <details>
 # <summary>Solution</summary>
 #
-# Le réseau siamois a autant de poids que sa base : les deux branches sont le même objet, et la
-# distance n'apprend rien. La perte passe de $(1 - 0{,}3)^2 = 0{,}49$ à $(2 - 0{,}3)^2 = 2{,}89$ :
-# elle augmente de 2,40. Une marge plus grande tire plus fort *et* plus loin.
+# Deux bases distinctes : deux fois 133 504 poids, soit 267 008 ; la distance n'en a aucun. La
+# perte passe de $(1 - 0{,}3)^2 = 0{,}49$ à $(2 - 0{,}3)^2 = 2{,}89$ : elle augmente de 2,40. Une
+# marge plus grande tire plus fort *et* plus loin.
 #
 # </details>
 
 # %% [markdown]
 # ### 2. Écrire le gradient
 #
-# Écrivez la dérivée de la perte contrastive par rapport à la distance, pour des tableaux NumPy
-# d'étiquettes et de distances et une marge quelconque.
+# L'entraînement ne déplace pas des distances mais des plongements. Écrivez le gradient de la perte
+# d'une paire par rapport au plongement `a` : deux vecteurs NumPy différents `a` et `b`, l'étiquette
+# `y`, une marge quelconque.
 
 
 # %%
-def my_slope(y, d, margin):
+def my_gradient(a, b, y, margin):
     raise NotImplementedError
 
 
 # %% tags=["hide-input"] cellView="form"
 # @title Vérificateur de l'exercice 2
-def slope_solution(y, d, margin):
-    return 2 * y * d - 2 * (1 - y) * np.maximum(0, margin - d)
+def gradient_solution(a, b, y, margin):
+    d = np.linalg.norm(a - b)
+    return (2 * y - 2 * (1 - y) * max(0, margin - d) / d) * (a - b)
 
 
-def slope_without_hinge(y, d, margin):
-    return 2 * y * d - 2 * (1 - y) * (margin - d)
+def gradient_without_hinge(a, b, y, margin):
+    d = np.linalg.norm(a - b)
+    return (2 * y - 2 * (1 - y) * (margin - d) / d) * (a - b)
 
 
-def slope_wrong_sign(y, d, margin):
-    return 2 * y * d + 2 * (1 - y) * np.maximum(0, margin - d)
+def gradient_towards_the_other(a, b, y, margin):
+    return -gradient_solution(a, b, y, margin)
 
 
-def slope_without_two(y, d, margin):
-    return y * d - (1 - y) * np.maximum(0, margin - d)
+def gradient_without_unit_direction(a, b, y, margin):
+    d = np.linalg.norm(a - b)
+    return (2 * y * d - 2 * (1 - y) * max(0, margin - d)) * (a - b)
 
 
-EXERCISE_SLOPE = Exercise(
+EXERCISE_GRADIENT = Exercise(
     title="Exercice 2",
-    reference=slope_solution,
+    reference=gradient_solution,
     cases=[
-        (np.array([1.0, 0.0, 0.0]), np.array([0.4, 0.4, 1.6]), 1.0),
-        (np.array([0.0, 1.0]), np.array([1.5, 1.5]), 2.0),
+        (np.array([0.3, 0.1]), np.array([0.0, 0.5]), 1, 1.0),
+        (np.array([0.3, 0.1]), np.array([0.0, 0.5]), 0, 1.0),
+        (np.array([1.0, 2.0]), np.array([0.0, 0.0]), 0, 1.0),
+        (np.array([1.0, 2.0]), np.array([0.0, 0.0]), 0, 3.0),
     ],
     mistakes={
-        "Au-delà de la marge, une paire négative ne pousse plus.": slope_without_hinge,
-        "Éloigner les images d'une paire négative doit faire *baisser* la perte.": slope_wrong_sign,
-        "Il manque un facteur 2 : la dérivée de $d^2$ est $2d$.": slope_without_two,
+        "Au-delà de la marge, une paire négative ne pousse plus.": gradient_without_hinge,
+        "Le signe : c'est le gradient de la perte, pas le sens du déplacement.": (
+            gradient_towards_the_other
+        ),
+        "La dérivée de $d$ est le vecteur *unitaire* $(a - b)/d$.": (
+            gradient_without_unit_direction
+        ),
     },
 )
-EXERCISE_SLOPE.check(my_slope)
+EXERCISE_GRADIENT.check(my_gradient)
 
 # %% tags=["hide-cell"] cellView="form"
 # @title Solution de l'exercice 2
-# Une paire positive : d² -> 2d. Une négative : max(0, m - d)² -> -2 max(0, m - d).
-EXERCISE_SLOPE.check(slope_solution)
+# La dérivée par rapport à d, fois celle de d par rapport à a : le vecteur unitaire (a - b) / d.
+EXERCISE_GRADIENT.check(gradient_solution)
 
 # %% [markdown]
 # ### 3. Écrire la perte par triplets

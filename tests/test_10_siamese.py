@@ -212,7 +212,7 @@ def test_sequence_gives_every_pair_once_an_epoch():
 # --- exercises ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["EXERCISE_SLOPE", "EXERCISE_TRIPLET"])
+@pytest.mark.parametrize("name", ["EXERCISE_GRADIENT", "EXERCISE_TRIPLET"])
 def test_exercise_accepts_its_solution_and_answers_each_mistake(name):
     exercise = getattr(chapter, name)
     assert exercise.diagnose(exercise.reference)
@@ -222,7 +222,7 @@ def test_exercise_accepts_its_solution_and_answers_each_mistake(name):
 
 @pytest.mark.parametrize(
     ("name", "stub"),
-    [("EXERCISE_SLOPE", "my_slope"), ("EXERCISE_TRIPLET", "my_triplet_loss")],
+    [("EXERCISE_GRADIENT", "my_gradient"), ("EXERCISE_TRIPLET", "my_triplet_loss")],
 )
 def test_exercise_stub_is_answered_clearly(name, stub):
     answer = getattr(chapter, name).diagnose(getattr(chapter, stub))
@@ -230,9 +230,18 @@ def test_exercise_stub_is_answered_clearly(name, stub):
     assert "pas encore écrite" in answer.message
 
 
-def test_slope_solution_is_the_derivative_of_the_loss():
+@pytest.mark.parametrize("y", [0, 1])
+@pytest.mark.parametrize("margin", [0.4, 2.0])
+def test_gradient_solution_is_the_derivative_of_the_loss(y, margin):
     from utils.autodiff import value_and_grad
 
-    d, y = np.float32([0.2, 0.7, 1.4, 0.3]), np.float32([1, 0, 0, 0])
-    _, gradient = value_and_grad(lambda t: chapter.contrastive_loss(y, t) * len(d), d)
-    np.testing.assert_allclose(chapter.slope_solution(y, d, 1.0), gradient, rtol=1e-5)
+    a, b = np.float32([0.3, -0.2, 0.5]), np.float32([0.1, 0.4, 0.2])
+
+    def loss(t):
+        distance = chapter.EuclideanDistance()(t[None], b[None])
+        return chapter.contrastive_loss(np.float32([y]), distance, margin)
+
+    _, gradient = value_and_grad(loss, a)
+    np.testing.assert_allclose(
+        chapter.gradient_solution(a, b, y, margin), gradient, rtol=1e-4, atol=1e-6
+    )
