@@ -249,6 +249,7 @@ def test_failure_shows_and_returns_the_exception(shown):
         ),
         (f"No file {runtime.ROOT}/data/x.npz here", "No file x.npz here"),
         ("Bad '/home/someone/.keras/models/m.keras'", "Bad 'm.keras'"),
+        ("A failed.\n\nconfig={}\n\nException encountered: B missing.", "B missing."),
         (f"Bad ({runtime.ROOT}/.venv/lib/layers.py)", "Bad (layers.py)"),
         (r"Bad C:\Users\someone\m.keras", "Bad m.keras"),
         ("Expected a/b, got 1/2 of y = x / z", "Expected a/b, got 1/2 of y = x / z"),

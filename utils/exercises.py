@@ -246,14 +246,14 @@ def _short(value: Any, width: int = 100) -> str:
 
 def _line(error: Exception, width: int = 240) -> str:
     """First meaningful line of a message, without colours, machine paths or device names."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    cause = str(error).rsplit("Exception encountered: ", 1)[
+        -1
+    ]  # Keras: a layer in a model
+    text = re.sub(r"\x1b\[[0-9;]*m", "", cause)
     text = re.sub(r"\{\{function_node[^}]*\}\}", "", text)
     text = re.sub(r"\s*\[Op:[^\]]*\].*", "", text)
-    for folder in (
-        str(runtime.ROOT),
-        sys.prefix,
-        sys.base_prefix,
-    ):  # they may hold spaces
+    machine = (str(runtime.ROOT), sys.prefix, sys.base_prefix)
+    for folder in machine:  # it may hold spaces
         text = text.replace(folder, "")
     text = re.sub(
         r"(?<![\w/\\.])(?:[A-Za-z]:)?[/\\](?:[^\s'\"<>:,;()]*[/\\])+", "", text
