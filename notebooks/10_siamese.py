@@ -63,7 +63,7 @@ else:
             f"Ouvrez ce notebook dans une copie du cours : git clone {REPOSITORY}"
         )
 sys.path.insert(0, str(root))
-importlib.import_module("utils.runtime")  # avant Keras : fait taire ses messages
+_ = importlib.import_module("utils.runtime")  # avant Keras : fait taire ses messages
 
 # %%
 import ast
