@@ -977,6 +977,11 @@ def same_rate_by_class(embeddings, labels, threshold, n_pairs=400, seed=0):
     return rates
 
 
+# %% [markdown]
+# L'expérience : apprendre, choisir le seuil sur la validation, tout mesurer sur le test.
+
+
+# %%
 def measure_run():
     val_pairs, val_same = make_pairs(y_train[val_part], seed=1)
     test_pairs, test_same = make_pairs(y_test, seed=1)
@@ -1198,6 +1203,11 @@ class FreshPairs(PairSequence):
         self.pairs, self.same = make_pairs(self.labels, int(self.rng.integers(2**31)))
 
 
+# %% [markdown]
+# Quatre variantes du même entraînement, à comparer avec leur dispersion.
+
+
+# %%
 VARIANTS = {
     "document": "paires du document",
     "random": "paires au hasard",
@@ -1295,6 +1305,11 @@ def classifier(base, n_classes):
     return model
 
 
+# %% [markdown]
+# L'expérience compare la prévision tirée de la matrice à la mesure, sur les mêmes paires.
+
+
+# %%
 def ceiling_run():
     test_pairs, test_same = make_pairs(y_test, seed=1)
     runs = {"accuracy": [], "pairs": [], "predicted_same": [], "measured_same": []}
@@ -1480,6 +1495,11 @@ def one_shot_accuracy(features, labels, classes, episodes=400, seed=0):
     return right / episodes
 
 
+# %% [markdown]
+# L'expérience refait l'épreuve pour plusieurs tirages de classes cachées.
+
+
+# %%
 def one_shot_run():
     runs = {"pixels": [], "classifier": [], "siamese": [], "hidden": []}
     for seed in range(DRAWS):
@@ -1656,6 +1676,11 @@ def contender_base(name, seed):
     return base
 
 
+# %% [markdown]
+# L'expérience : mêmes paires de validation et de test pour tous.
+
+
+# %%
 def contenders_run():
     val_pairs, val_same = make_pairs(y_train[val_part], seed=1)
     test_pairs, test_same = make_pairs(y_test, seed=1)
