@@ -84,7 +84,7 @@ from utils import datasets, figures, metrics, runtime
 from utils.autodiff import value_and_grad
 from utils.execute import experiment
 from utils.exercises import Exercise, failure, predict
-from utils.figures import number, percent
+from utils.figures import number, percent, spread
 from utils.verdicts import summary, verdict
 
 # %% [markdown]
@@ -869,16 +869,7 @@ figures.show(
     f"s'arrête à {number(np.mean(shown['final']), 3)} ; écart final {number(gap, 3)}.",
 )
 
-
 # %%
-def spread(values, digits=3):
-    """« 0,907 ± 0,002 » : moyenne et écart type sur les graines."""
-    mean = number(np.mean(values), digits)
-    if len(values) < 2:
-        return f"{mean} (une graine)"
-    return f"{mean}\u00a0±\u00a0{number(np.std(values, ddof=1), digits)}"
-
-
 best_epoch = np.mean(shown["test_accuracy"], axis=0).argmax() + 1
 runtime.show_table(
     ("mesure", "valeur"),

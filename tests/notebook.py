@@ -1,6 +1,7 @@
 """Load what a notebook defines, without running it: for tests of its functions."""
 
 import ast
+import functools
 import os
 import sys
 from types import ModuleType
@@ -13,12 +14,13 @@ from utils import runtime
 NOTEBOOKS = runtime.ROOT / "notebooks"
 
 
+@functools.cache
 def load(name: str) -> ModuleType:
     """Return the imports, functions, classes and constants of ``notebooks/NAME.py``.
 
     Constants are the top-level assignments to UPPERCASE names. Nothing else of the notebook runs:
     no training, no figure, no data. What functions read from other cells can be set on the module
-    afterwards.
+    afterwards. Loaded once: a class registered twice with Keras would not be the one saved.
 
     Raises
     ------

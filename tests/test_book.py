@@ -166,6 +166,7 @@ def test_prose_keeps_code_and_mathematics_apart():
         ("l'aire de l'", "l’aire de l’"),
         ("'a'", "'a'"),
         ("rapport 3:2", "rapport 3:2"),
+        ("28 × 28 × 3, a × b", "28\u00a0×\u00a028\u00a0×\u00a03, a × b"),
     ],
 )
 def test_typography(source, shown):

@@ -368,6 +368,7 @@ def test_every_claim_of_a_chapter_has_a_known_document_and_quote():
         (0.9061234, "0,9061"),
         (True, "oui"),
         ([1, 784], "(1 ; 784)"),
+        ([np.int64(-2), -0.0], "(\u22122 ; 0)"),
     ],
 )
 def test_measures_are_written_in_french(value, text):

@@ -82,6 +82,31 @@ def test_show_does_nothing_outside_ipython(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_animate_displays_one_png_that_moves_and_ends_on_its_last_frame(shell):
+    figs = [figures.curves({"a": [1, k]}, "x", "y") for k in (1, 2, 3)]
+    figures.animate(figs, alt=ALT, seconds=0.5)
+    (output,) = shell
+    assert output["metadata"] == {"image/png": {"alt": ALT}}
+    assert output["data"]["text/plain"] == ALT
+    assert not any(plt.fignum_exists(fig.number) for fig in figs)
+    image = Image.open(io.BytesIO(output["data"]["image/png"]))
+    assert (image.n_frames, image.info["loop"]) == (3, 3)
+    frames, lasting = [], []
+    for k in range(3):
+        image.seek(k)
+        frames.append(np.asarray(image.convert("RGB")))
+        lasting.append(image.info["duration"])
+    assert lasting == [500, 500, 1500]
+    assert all((a != b).any() for a, b in zip(frames, frames[1:], strict=False))
+    with pytest.raises(ValueError, match="Décrivez la figure"):
+        figures.animate([figures.curves({"a": [1, 2]}, "x", "y")], alt="court")
+
+
+def test_spread_is_the_sample_deviation_in_french():
+    assert figures.spread([1.0, 2.0, 4.0], digits=2) == "2,33\u00a0±\u00a01,53"
+    assert figures.spread([0.9]) == "0,900 (une graine)"
+
+
 # --- Encoding -------------------------------------------------------------------------------
 
 

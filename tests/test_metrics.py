@@ -243,11 +243,3 @@ def test_fair_metric():
     assert metrics.fair_metric({"f": 1.0, "h": 0.0}) == -1.5
     with pytest.raises(ValueError, match="deux groupes"):
         metrics.fair_metric({"f": 0.5})
-
-
-def test_mean_spread_is_the_sample_deviation():
-    assert metrics.mean_spread([1.0, 2.0, 4.0]) == pytest.approx(
-        (7 / 3, np.sqrt(7 / 3))
-    )
-    with pytest.raises(ValueError, match="deux essais"):
-        metrics.mean_spread([0.9])

@@ -69,6 +69,14 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{number(100 * share, digits)}\u00a0%"
 
 
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """« 0,907 ± 0,002 »: mean and sample standard deviation (n - 1) of runs that differ by seed."""
+    mean = number(np.mean(values), digits)
+    if len(values) < 2:
+        return f"{mean} (une graine)"
+    return f"{mean}\u00a0±\u00a0{number(np.std(values, ddof=1), digits)}"
+
+
 class _FrenchTicks(ScalarFormatter):
     """Matplotlib's default ticks with a decimal comma."""
 
@@ -91,14 +99,33 @@ def show(fig: Figure, alt: str) -> None:
     Axes left with Matplotlib's default ticks get a decimal comma. 100 dpi, opaque white.
     Without IPython's display (a script, a test) nothing is shown.
     """
+    _display(png(fig), alt)
+    plt.close(fig)
+
+
+def animate(figs: Sequence[Figure], alt: str, seconds: float = 1.0) -> None:
+    """Displays figures of one size one after the other, as an animated PNG, and closes them.
+
+    Each lasts `seconds`, the last three times as long; the whole is played three times and stops
+    on the last. It goes where any PNG goes, with the text alternative that `show` asks for.
+    """
+    frames = [Image.open(io.BytesIO(png(fig))).convert("RGB") for fig in figs]
+    for fig in figs:
+        plt.close(fig)
+    lasting = [1000 * seconds] * (len(frames) - 1) + [3000 * seconds]
+    out = io.BytesIO()
+    options = {"append_images": frames[1:], "duration": lasting, "loop": 3}
+    frames[0].save(out, format="PNG", save_all=True, **options)
+    _display(out.getvalue(), alt)
+
+
+def _display(data: bytes, alt: str) -> None:
     alt = " ".join(alt.split())
     if len(alt) < MIN_ALT:
         raise ValueError(
             f"Décrivez la figure en au moins {MIN_ALT} caractères (texte de remplacement) : "
             f"« {alt} » reçu."
         )
-    data = png(fig)
-    plt.close(fig)
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.display import display
 

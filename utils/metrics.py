@@ -6,7 +6,7 @@ are `ValueError`s in French: a reader may meet them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -232,16 +232,6 @@ def fair_metric(accuracy_by_group: Mapping[Hashable, float]) -> float:
         )
     first, second = accuracy_by_group.values()
     return (first + second) / 2 - 2 * abs(first - second)
-
-
-def mean_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1) of runs that differ by their seed; n >= 2."""
-    runs = np.asarray(values, dtype=float)
-    if runs.ndim != 1 or runs.size < 2:
-        raise ValueError(
-            f"Une dispersion demande au moins deux essais : forme {runs.shape} reçue."
-        )
-    return float(runs.mean()), float(runs.std(ddof=1))
 
 
 # --- Checks ---------------------------------------------------------------------------------

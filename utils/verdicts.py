@@ -189,11 +189,13 @@ def _line(claim: Claim, fact: Mapping[str, Any], backend: str | None) -> str:
 
 def french(value: Any) -> str:
     """Write a measure as a French reader expects it: ``133 504``, ``0,906``, ``oui``."""
+    value = provenance.plain(value)
     if isinstance(value, bool):
         return "oui" if value else "non"
     if isinstance(value, list):
         return f"({' ; '.join(french(item) for item in value)})"
     if isinstance(value, int | float):
+        value += 0  # no negative zero
         text = (
             f"{value:,}"
             if isinstance(value, int) or value.is_integer()

@@ -5,3 +5,10 @@ window.addEventListener("load", async () => {
     if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
   });
 });
+
+// The explorer of convolution, only where a cell asks for it.
+const explorer = document.createElement("script");
+explorer.src = new URL("explorer.js", document.currentScript.src);
+document.addEventListener("DOMContentLoaded", () => {
+  if (document.querySelector(".tag_explorer")) document.head.append(explorer);
+});
