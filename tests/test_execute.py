@@ -365,6 +365,7 @@ def test_every_claim_of_a_chapter_has_a_known_document_and_quote():
     ("value", "text"),
     [
         (133504, "133\u202f504"),
+        (9999, "9999"),
         (0.9061234, "0,9061"),
         (True, "oui"),
         ([1, 784], "(1 ; 784)"),

@@ -196,11 +196,9 @@ def french(value: Any) -> str:
         return f"({' ; '.join(french(item) for item in value)})"
     if isinstance(value, int | float):
         value += 0  # no negative zero
-        text = (
-            f"{value:,}"
-            if isinstance(value, int) or value.is_integer()
-            else f"{value:,.4g}"
-        )
+        sep = "," if abs(value) >= 10_000 else ""
+        whole = isinstance(value, int) or value.is_integer()
+        text = f"{value:{sep}}" if whole else f"{value:{sep}.4g}"
         return text.removesuffix(".0").translate({44: "\u202f", 45: "\u2212", 46: ","})
     return str(value)
 
