@@ -1478,7 +1478,7 @@ for depth, values in importance.items():
 
 # %%
 entry = np.random.default_rng(1).normal(size=100)
-target = conv1d(entry, SLOPE).astype("float32")
+target = ops.convert_to_tensor(conv1d(entry, SLOPE), dtype="float32")
 batch = entry[None, :, None].astype("float32")
 
 
