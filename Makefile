@@ -28,8 +28,7 @@ test: $(VENV)  ## lint, build the site, then unit tests, notebooks (quick, no ne
 	$(PY) -m ruff check . || failed="$$failed ruff-check"; \
 	$(PY) -m ruff format --check . || failed="$$failed ruff-format"; \
 	$(PY) tools/book.py || failed="$$failed book"; \
-	COURSE_SITE_DIR="$(CURDIR)/_build/html" $(PY) -m pytest --nbmake tests notebooks \
-	|| failed="$$failed pytest"; \
+	COURSE_SITE_DIR="$(CURDIR)/_build/html" $(PY) tools/run_tests.py || failed="$$failed tests"; \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi
 
 run: $(VENV)  ## NB=10_siamese PROFILE=quick|full: execute one notebook and stamp its provenance

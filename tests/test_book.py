@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
-from bs4 import BeautifulSoup, Comment
+from bs4 import BeautifulSoup, Comment, Tag
 from sphinx.errors import ExtensionError
 
 from tests.book_site import ROOT, course, site
@@ -504,11 +504,16 @@ def interface(page):
                 yield tag[name]
     inside = page.find_all(["summary", "caption", "figcaption"])
     yield from (tag.get_text(" ", strip=True) for tag in inside)
-    copy = BeautifulSoup(str(page.body), "html.parser")
-    for tag in copy.find_all(["article", "script", "style", "noscript"]):
-        tag.decompose()
-    for text in copy.find_all(string=lambda text: not isinstance(text, Comment)):
-        yield text.strip()
+    yield from texts_outside_the_article(page.body)
+
+
+def texts_outside_the_article(tag):
+    for child in tag.children:
+        if not isinstance(child, Tag):
+            if not isinstance(child, Comment):
+                yield child.strip()
+        elif child.name not in ("article", "script", "style", "noscript"):
+            yield from texts_outside_the_article(child)
 
 
 def test_no_word_of_the_interface_is_english():
@@ -550,7 +555,7 @@ def repository_path(address):
 
 
 def button(page, label):
-    found = page.select(f".article-header-buttons .btn-{label}")
+    found = page.find(class_="article-header-buttons").select(f".btn-{label}")
     assert len(found) == 1, f"{len(found)} buttons {label}"
     return found[0]["href"]
 

@@ -10,7 +10,8 @@ from tests.book_site import site
 from tests.notebook import load
 
 pytestmark = test_site.pytestmark
-address, browser, visit = test_site.address, test_site.browser, test_site.visit
+address, browser = test_site.address, test_site.browser
+desktop, visit = test_site.desktop, test_site.visit
 
 chapter = load("01_convolution")
 PAGE = "notebooks/01_convolution.html"
@@ -18,9 +19,10 @@ IMAGES = range(6)
 PHOTOGRAPH, RANDOM = 4, 5
 
 
-def open_explorer(browser, address, **options):
+def open_explorer(browser, address, theme="light", viewport=test_site.DESKTOP):
     """The chapter without its other sections, which axe would read at each inspection."""
-    page = test_site.open_page(browser, address, PAGE, **options)
+    page = test_site.open_tab(browser, address, theme, viewport)
+    test_site.go(page, address + PAGE)
     page.wait_for_selector(".explorer")
     others = "article section:not(.explorer, :has(.explorer)), article .cell:not(.tag_explorer)"
     page.locator(others).evaluate_all("parts => parts.forEach(part => part.remove())")

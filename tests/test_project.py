@@ -11,12 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools import bench, new_chapter, repository, venv
+from tools import bench, new_chapter, repository, run_tests, venv
 
 ROOT = Path(__file__).resolve().parents[1]
 # Direct dependencies that no file imports: commands, plugins, backends.
@@ -408,6 +409,23 @@ def test_environment_is_installed_once_and_whole(installer):
     ).read_text()
 
 
+def test_every_test_and_notebook_is_run():
+    paths = [arguments[-1] for arguments in run_tests.programs().values()]
+    notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
+    assert paths == ["tests", *map(str, notebooks)]
+
+
+def test_a_failure_is_named_and_the_others_still_run(capsys):
+    def program(text, status=0):
+        return [sys.executable, "-c", f"print({text!r}); raise SystemExit({status})"]
+
+    commands = [("first", program("one", 3)), ("second", program("two"))]
+    commands.append(("third", program("three", 5)))
+    assert sorted(run_tests.run(commands)) == ["first", "third"]
+    shown = capsys.readouterr().out
+    assert [text in shown for text in ("one", "two", "three")] == [True] * 3
+
+
 def test_report_of_budgets():
     assert bench.line("10_siamese", 59, 2_999).endswith("2999 MB of 3000 MB")
     assert bench.line("10_siamese", 61, 3_001).endswith("over budget: time and memory")
@@ -438,8 +456,15 @@ def test_table_of_contents_stays_in_order():
         assert len(lines) == 5
 
 
+def keep_the_first_cell(path):
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = notebook.cells[:1]
+    nbformat.write(notebook, path)
+
+
 def test_new_chapter_passes_the_tests(copy):
     """Made, executed in quick and registered; then its own tests pass, and the book builds."""
+    before = [path.stem for path in copy.glob("notebooks/*.py")]
 
     def python(*arguments):
         command = [sys.executable, *arguments]
@@ -458,6 +483,9 @@ def test_new_chapter_passes_the_tests(copy):
     vendor = ROOT / "book/_static/vendor"
     if vendor.exists():  # MathJax, without which no book is built offline
         shutil.copytree(vendor, copy / "book/_static/vendor")
+        for name in before:  # the site's own tests read the whole of these chapters
+            keep_the_first_cell(copy / f"notebooks/{name}.ipynb")
         python("tools/book.py")
+        assert (copy / "_build/html/notebooks/12_attention.html").is_file()
     with pytest.raises(ValueError, match="exists"):
         new_chapter.add(copy, "12_attention")

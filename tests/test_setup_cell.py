@@ -24,16 +24,23 @@ def run(folder, code=CELL + SHOW, **environment):
 
 
 @pytest.fixture
-def published(tmp_path):
-    """A repository that answers at the course's address, with one commit of this tree."""
-    source = tmp_path / "published"
-    (source / "utils").mkdir(parents=True)
-    (source / "utils" / "__init__.py").write_text("")
-    (source / "utils" / "runtime.py").write_text("")
+def course(tmp_path):
+    """A copy of the course, as far as the cell looks: `utils/runtime.py`, without Keras."""
+    root = tmp_path / "course"
+    for folder in ("utils", "notebooks"):
+        (root / folder).mkdir(parents=True)
+    for name in ("__init__.py", "runtime.py"):
+        (root / "utils" / name).write_text("")
+    return root
+
+
+@pytest.fixture
+def published(course):
+    """A repository that answers at the course's address, with one commit."""
     git = [
         "git",
         "-C",
-        str(source),
+        str(course),
         "-c",
         "user.name=t",
         "-c",
@@ -43,7 +50,7 @@ def published(tmp_path):
         subprocess.run([*git, *command], check=True)
     return {
         "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{source.as_uri()}.insteadOf",
+        "GIT_CONFIG_KEY_0": f"url.{course.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": ADDRESS,
     }
 
@@ -75,8 +82,10 @@ def test_says_in_french_that_the_copy_failed_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["notebooks", "."])
-def test_finds_the_copy_it_lies_in(folder):
-    assert run(runtime.ROOT / folder).stdout.strip() == str(runtime.ROOT)
+def test_finds_the_copy_it_lies_in(course, folder):
+    result = run(course / folder)
+    assert result.stdout.strip() == str(course), result.stderr
+    assert (runtime.ROOT / "utils" / "runtime.py").is_file(), "as in a true copy"
 
 
 def test_says_what_to_do_elsewhere(tmp_path):
