@@ -490,7 +490,7 @@ ENGLISH = re.compile(
     r"|repository|open issue|suggest|edit|made by|by the|last updated|light|dark|system settings"
     r"|color mode|back to top|skip to|section navigation|site navigation|on this page|home|index"
     r"|permalink|link to|read more|version warning|announcement|created using|built with|logo"
-    r"|main|menu|close|page not found|error)\b",
+    r"|main (menu|navigation|content)|menu|close|page not found|error)\b",
     re.IGNORECASE,
 )
 LABELS = ("title", "aria-label", "placeholder", "alt", "data-bs-title", "value")

@@ -58,6 +58,7 @@ def test_no_error_is_stored(name):
 
 def test_nothing_displayed_names_this_machine(name):
     text = json.dumps([cell.get("outputs") for cell in execute.read(name).cells])
+    text = re.sub(r'"image/png": "[^"]*"', "", text)
     assert str(runtime.ROOT) not in text
     assert not re.search(r"/\w[^\s'\"]*/(utils|site-packages)/", text), (
         "a path of some machine"

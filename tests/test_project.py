@@ -163,7 +163,7 @@ def test_the_address_is_the_same_everywhere():
     ]
     assert (
         "README.md",
-        (f"{owner}/{name}", "main", "notebooks/10_siamese.ipynb"),
+        (f"{owner}/{name}", "main", "notebooks/01_convolution.ipynb"),
     ) in links
     for file, (where, branch, target) in links:
         assert (where, branch) == (f"{owner}/{name}", "main"), file
