@@ -66,6 +66,7 @@ sys.path.insert(0, str(root))
 _ = importlib.import_module("utils.runtime")  # avant Keras : fait taire ses messages
 
 # %%
+import math
 import warnings
 from time import perf_counter
 
@@ -1023,8 +1024,9 @@ for name, kernel in (("bords", EDGES), ("netteté", SHARPEN)):
 response = conv2d(STEP, EDGES)[0]
 flat, border = response[[0, 1, 4, 5]], response[[2, 3]]
 verdict("conv-edge-kernel", bool((flat == 0).all() and (border != 0).all()))
-sharpened = conv2d(STEP, SHARPEN)
-verdict("conv-sharpen-kernel", bool(np.ptp(sharpened) > np.ptp(STEP)))
+sharpened = conv2d(STEP, SHARPEN)[0]
+unchanged = (sharpened[[0, 1, 4, 5]] == STEP[0, [1, 2, 5, 6]]).all()
+verdict("conv-sharpen-kernel", bool(unchanged and np.ptp(sharpened) > np.ptp(STEP)))
 
 # %% [markdown]
 # Sur la photographie, maintenant. Pour les bords, le gris moyen vaut zéro : plus clair ou plus
@@ -1277,7 +1279,7 @@ for n in range(1, 10):
             size = ops.conv(
                 np.ones((1, n, 1), "float32"), np.ones((f, 1, 1), "float32"), s, "same"
             ).shape[1]
-            assert size == -(-n // s), (n, f, s)
+            assert size == math.ceil(n / s), (n, f, s)
 print("'same' rend ⌈N/S⌉ dans tous les cas")
 
 # %% [markdown]
@@ -2055,7 +2057,7 @@ def my_same_padding(n, f, s):
 # %% tags=["hide-input"] cellView="form"
 # @title Vérificateur de l'exercice 3
 def same_padding_solution(n, f, s):
-    total = max(0, (-(-n // s) - 1) * s + f - n)
+    total = max(0, (math.ceil(n / s) - 1) * s + f - n)
     return total // 2, total - total // 2
 
 
@@ -2068,7 +2070,7 @@ def same_padding_odd_first(n, f, s):
 
 
 def same_padding_negative(n, f, s):
-    total = (-(-n // s) - 1) * s + f - n
+    total = (math.ceil(n / s) - 1) * s + f - n
     return total // 2, total - total // 2
 
 

@@ -104,6 +104,24 @@ def test_conv2d_is_keras_layer_with_several_filters():
         np.testing.assert_allclose(ours, maps[..., k], atol=1e-5)
 
 
+@pytest.mark.parametrize("depth", [(), (3,)])
+def test_convolution_by_a_product_of_matrices_is_the_same(depth):
+    image, kernel = rng.normal(size=(7, 9, *depth)), rng.normal(size=(3, 2, *depth))
+    np.testing.assert_allclose(
+        chapter.windows_conv2d(image, kernel), chapter.conv2d(image, kernel)
+    )
+
+
+def test_correlation_does_not_commute():
+    assert chapter.commutes(signal.convolve)
+    assert not chapter.commutes(signal.correlate)
+
+
+def test_signed_response_is_grey_where_the_filter_says_nothing():
+    response = np.array([-50.0, 0, 10, 500])
+    np.testing.assert_allclose(chapter.signed(response, 20), [0, 0.5, 0.75, 1])
+
+
 def test_every_row_of_a_sum_of_products_says_its_sum():
     text = chapter.sum_of_products(chapter.TABLE[:3, :3], chapter.CROSS)
     products, total = text.split(" = ")
@@ -146,6 +164,14 @@ def test_features_have_their_shape_and_range():
     assert batch.shape == (2, 28, 28, 1)
     assert batch.dtype == "float32"
     assert 0.9 < batch.max() <= 1
+
+
+def test_tuned_svm_keeps_the_best_of_its_trials():
+    features = rng.normal(size=(200, 5))
+    labels = (features[:, 0] > 0).astype(int)
+    svm = chapter.tuned_svm(features, labels)
+    assert svm.C in (0.01, 0.1, 1)
+    assert svm.score(features, labels) > 0.95
 
 
 # --- receptive field ---------------------------------------------------------------------------
