@@ -976,9 +976,9 @@ for name, operation in (
 
 # %% [markdown]
 # Deux corrélations de suite n'en font pourtant qu'une, par un filtre qui est la *convolution* des
-# deux : $(x \star a) \star b = x \star (a * b)$. Empiler des convolutions sans rien entre elles ne
-# sert donc à rien ; c'est pourquoi les réseaux y intercalent une fonction non linéaire, au
-# chapitre 2.
+# deux : $(x \star a) \star b = x \star (a * b)$. Deux convolutions empilées sans rien entre elles
+# ne peuvent donc rien qu'une seule, plus grande, ne puisse ; c'est pourquoi les réseaux
+# intercalent entre elles une fonction non linéaire (chapitre 2).
 
 # %%
 first, second = [1, 0, -1], [2, 1, -3]
@@ -1263,6 +1263,9 @@ verdict("conv-strides-order", layer_size(strides=(1, 2), padding="same"))
 # Keras donne 28 *lignes* : l'ordre est celui des tableaux, lignes d'abord.
 #
 # ### `'same'` : même taille que l'entrée ?
+#
+# Le commentaire de `padding` annonce deux choses : `'valid'` réduit la taille, `'same'` la garde.
+# Essayons la seconde avec un pas de 2, sur une image de 5 × 5.
 
 # %%
 verdict("conv-valid", layer_size(padding="valid"))
@@ -1319,7 +1322,7 @@ verdict("conv-one-filter", list(single(np.zeros((1, 32, 32, 3), "float32")).shap
 
 # %% [markdown]
 # Le document appelle « profondeur » le nombre de filtres, puis le nombre de canaux de l'entrée
-# (« chaque filtre a la même profondeur que l'entrée ») ; ailleurs, on nomme ainsi le nombre de
+# (« Chaque filtre a la même profondeur que l'entrée ») ; ailleurs, on nomme ainsi le nombre de
 # couches. Trois sens : mieux vaut dire *filtres*, *canaux* ou *couches*.
 #
 # Chaque case de la sortie est la somme des produits d'une fenêtre, sur tous les canaux, plus le
@@ -1956,7 +1959,8 @@ figures.show(
 # ### 1. Prédire, puis exécuter
 #
 # Une image de 64 × 64 en couleurs, une couche de 16 filtres de 5 × 5, un pas de 2, sans
-# remplissage. Quel est le côté d'une carte ? Combien la couche a-t-elle de poids ? Remplacez les
+# remplissage. Quel est le côté d'une carte ? Combien la couche a-t-elle de paramètres, biais
+# compris ? Remplacez les
 # `None`.
 
 # %%
@@ -1966,14 +1970,14 @@ my_weights = None
 layer = layers.Conv2D(filters=16, kernel_size=5, strides=2)
 output = layer(keras.Input(shape=(64, 64, 3)))
 predict("côté d'une carte", my_side, output.shape[1])
-predict("poids de la couche", my_weights, layer.count_params())
+predict("paramètres de la couche", my_weights, layer.count_params())
 
 # %% [markdown]
 # <details>
 # <summary>Solution</summary>
 #
 # Côté : $\lfloor (64 - 5)/2 \rfloor + 1 = \lfloor 29{,}5 \rfloor + 1 = 30$. La dernière ligne et la
-# dernière colonne ne sont pas lues. Poids : $(5 \times 5 \times 3 + 1) \times 16 = 1\,216$.
+# dernière colonne ne sont pas lues. Paramètres : $(5 \times 5 \times 3 + 1) \times 16 = 1\,216$.
 #
 # </details>
 
@@ -2141,6 +2145,8 @@ summary()
 #   recognition](https://doi.org/10.1109/5.726791), 1998 : les réseaux à convolution.
 # - N. Dalal, B. Triggs, [Histograms of oriented gradients for human
 #   detection](https://doi.org/10.1109/CVPR.2005.177), CVPR 2005 : les HOG.
+# - A. Krizhevsky, I. Sutskever, G. Hinton, [ImageNet classification with deep convolutional neural
+#   networks](https://doi.org/10.1145/3065386), 2012 : l'année où ils l'emportent.
 # - W. Luo et al., [Understanding the effective receptive field in deep convolutional neural
 #   networks](https://arxiv.org/abs/1701.04128), NIPS 2016.
 # - R. Zhang, [Making convolutional networks shift-invariant
