@@ -218,8 +218,9 @@ def test_no_page_scrolls_sideways_on_a_phone(inspected):
             assert width <= PHONE["width"], f"{path} is {width} pixels wide"
 
 
-def test_mathematics_is_drawn(visit):
-    page = visit(chapter())
+@pytest.mark.parametrize("path", ["notebooks/01_convolution.html", "book/claims.html"])
+def test_mathematics_is_drawn(visit, path):
+    page = visit(path)
     page.wait_for_function("document.querySelectorAll('mjx-container').length > 0")
     page.wait_for_function("window.MathJax.startup.promise.then(() => true)")
     drawn = page.locator("mjx-container").count()

@@ -219,6 +219,15 @@ def _group(tooltip: str, buttons: list, icon: str, label: str) -> dict[str, Any]
     }
 
 
+def draw_formulas(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Ask for MathJax where formulas come from a generated table, in which Sphinx sees none."""
+    if page in GENERATED:
+        equations = app.env.get_domain("math").data["has_equations"]
+        equations[page] = r"\(" in context.get("body", "")
+
+
 def copy_scripts(app: Sphinx, failure: Exception | None) -> None:
     """Offer each chapter's script beside its notebook, which Sphinx copies to ``_sources``."""
     if failure or app.builder.name != "html":
@@ -237,5 +246,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", mark_boxes)
     app.connect("doctree-read", link_terms)
     app.connect("html-page-context", set_buttons, priority=600)
+    app.connect("html-page-context", draw_formulas, priority=100)  # before Sphinx's 500
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

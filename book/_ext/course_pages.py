@@ -47,6 +47,7 @@ MONTHS = (
 )
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 RELATIONS = {"=": "", ">=": "au moins ", "<=": "au plus "}
+MINUS = "\u2212"
 
 
 def prose(value: object) -> str:
@@ -66,17 +67,19 @@ def prose(value: object) -> str:
 
 
 def value(number: Any) -> str:
-    """Return a measured or stated value in French: decimal comma, thousands apart, words kept."""
+    """Return a measured or stated value in French, as `utils.verdicts.french` writes it."""
     if number is None:
         return "—"
     if isinstance(number, bool):
         return "oui" if number else "non"
     if isinstance(number, int):
-        return f"{number:,}".replace(",", NARROW)
+        apart = "," if abs(number) >= 10_000 else ""
+        return re.sub("^-", MINUS, f"{number:{apart}}".replace(",", NARROW))
     if isinstance(number, float):
-        if number.is_integer() and abs(number) >= 1000:
+        if number.is_integer():
             return value(int(number))
-        return f"{number:.4g}".replace(".", ",").replace("nan", "NaN")
+        text = f"{number:.4g}".replace("nan", "NaN")
+        return re.sub("^-", MINUS, text.replace(".", ","))
     if isinstance(number, list | tuple):
         return f"{NARROW}; ".join(value(item) for item in number)
     if isinstance(number, dict):
