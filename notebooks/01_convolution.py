@@ -884,12 +884,30 @@ verdict("conv-size-formula-padding", keras_size(6, 3, 2, 1))
 verdict("conv-padding-count", len(np.pad(PADDED_SIGNAL, 1)) - len(PADDED_SIGNAL))
 
 # %% [markdown]
-# $P$ est le nombre de zéros *par côté*. La formule demande en outre un filtre de taille impaire :
+# $P$ est le nombre de zéros *par côté*. La formule trouve-t-elle toujours le remplissage qui garde
+# la taille ? Cherchons-le parmi nos combinaisons, avec un pas de 1.
 
 # %%
-rows = [(f, french((f - 1) / 2)) for f in range(1, 6)]
-runtime.show_table(("F", "P = (F − 1) / 2"), rows)
-verdict("conv-padding-formula", ((4 - 1) / 2).is_integer())
+keeping = {
+    f: {
+        p
+        for n, size, s, p in CASES
+        if (size, s) == (f, 1) and measured[n, f, 1, p] == n
+    }
+    for f in range(1, 6)
+}
+rows = [
+    (f, french((f - 1) / 2), french(sorted(found)) if found else "aucun")
+    for f, found in keeping.items()
+]
+runtime.show_table(("F", "(F − 1) / 2", "remplissages qui gardent la taille"), rows)
+verdict(
+    "conv-padding-formula", all((f - 1) / 2 in found for f, found in keeping.items())
+)
+
+# %% [markdown]
+# Pour un filtre de taille paire, il n'y en a aucun : il faudrait un demi-zéro de chaque côté. Et
+# pour les autres tailles ?
 
 # %%
 odd = [(n, f, s, p) for n, f, s, p in CASES if s == 1 and f == 2 * p + 1]

@@ -1019,6 +1019,7 @@ def measure_run():
     }
 
 
+# %%
 measure = experiment("measure", measure_run)
 shown = measure.values
 
@@ -1874,6 +1875,7 @@ def run_document(blocks):
     return namespace, outcomes
 
 
+# %%
 if runtime.backend() == "tensorflow":
     said, outcomes = run_document(QUOTED_MODEL + QUOTED_RUN)
     rows = [

@@ -142,6 +142,13 @@ def test_values_are_written_in_french(number, written):
     assert course_pages.value(number) == written
 
 
+@pytest.mark.parametrize("number", [133504, 1000, 9999.0, -12, 0.908333, -0.5, True])
+def test_pages_and_verdicts_write_a_measure_alike(number):
+    from utils.verdicts import french  # it imports Keras, which the build does without
+
+    assert course_pages.value(number) == french(number)
+
+
 def test_durations_dates_and_memory():
     assert [course_pages.duration(s) for s in (8.4, 432.4, 3780)] == [
         "8 s",
