@@ -373,9 +373,9 @@ fig.axes[0].set_yscale("log")
 lost = {name: values[-1] / values[0] for name, values in gradients.items()}
 figures.show(
     fig,
-    alt="Gradient des poids selon la couche, échelle logarithmique. Pour ReLU et tanh il garde à peu "
-    "près sa taille ; pour la sigmoïde il est divisé par "
-    f"10 puissance {math.log10(lost['sigmoïde']):.0f} entre la dernière couche et la première.",
+    alt="Gradient des poids selon la couche, échelle logarithmique. Pour ReLU et tanh il garde à "
+    "peu près sa taille ; pour la sigmoïde il est divisé par 10 puissance "
+    f"{math.log10(lost['sigmoïde']):.0f} entre la dernière couche et la première.",
 )
 
 # %%
@@ -565,7 +565,9 @@ survivors = bool(min(last["Leaky ReLU"], last["ELU"]) > last["ReLU"] + 0.1)
 verdict("layers-variants", survivors if decided else None)
 
 # %% [markdown]
-# PROSE-DYING
+# Au plus petit taux, les trois réseaux se valent. Au plus grand, presque tous les neurones du
+# réseau à ReLU sont morts ; Leaky ReLU et ELU apprennent encore, mal, et très inégalement d'une
+# graine à l'autre. Les variantes atténuent le mal ; un taux raisonnable l'évite.
 #
 # Reste la sparsité. Un réseau bien réglé en a-t-il, et lui doit-il quelque chose ?
 
@@ -577,7 +579,8 @@ for name in SLOPES:
     print(f"exactitude de validation, {name} : {spread(shown[name]['accuracy'][0])}")
 
 # %% [markdown]
-# PROSE-SPARSITY
+# La moitié des sorties sont nulles : la sparsité est là. Mais Leaky ReLU et ELU, qui n'annulent
+# rien, font jeu égal ; sur ces images, l'exactitude ne doit rien à la sparsité.
 
 # %% [markdown]
 # ## Le sous-échantillonnage
@@ -645,9 +648,16 @@ def draw_pooling(table, pooled):
 
 figures.show(
     draw_pooling(rectified, pooled),
-    alt="La carte de 4 × 4 nombres, en quatre fenêtres de couleur, et ce qu'il en reste : maximums "
-    f"{french(pooled['max'].ravel().tolist())}, moyennes {french(pooled['average'].ravel().tolist())}, "
-    f"sommes {french(pooled['sum'].ravel().tolist())}.",
+    alt="La carte de 4 × 4 nombres, en quatre fenêtres de couleur, et ce qu'il en reste : "
+    + ", ".join(
+        f"{name} {french(pooled[kind].ravel().tolist())}"
+        for name, kind in (
+            ("maximums", "max"),
+            ("moyennes", "average"),
+            ("sommes", "sum"),
+        )
+    )
+    + ".",
 )
 
 # %% [markdown]
@@ -1050,9 +1060,9 @@ fig.axes[0].set_xticks(TEMPERATURES, [french(t) for t in TEMPERATURES])
 fig.axes[0].minorticks_off()
 figures.show(
     fig,
-    alt=f"Probabilités de cinq classes selon la température : la première vaut {number(heated[0, 0])} "
-    f"à {french(TEMPERATURES[0])}, puis toutes se rapprochent de 0,2 ; à {TEMPERATURES[-1]} elle ne "
-    f"vaut plus que {number(heated[-1, 0])}.",
+    alt="Probabilités de cinq classes selon la température : la première vaut "
+    f"{number(heated[0, 0])} à {french(TEMPERATURES[0])}, puis toutes se rapprochent de 0,2 ; à "
+    f"{TEMPERATURES[-1]} elle ne vaut plus que {number(heated[-1, 0])}.",
 )
 
 # %% [markdown]
@@ -1288,7 +1298,7 @@ verdict("layers-initialised-in-forward", not unchanged)
 # ### Ce que l'on minimise
 #
 # « Minimiser l'erreur de classification », dit le document, « (fonction de perte) ». Ce n'est pas
-# la même chose. Faisons varier *un* poids du petit réseau et traçons les deux.
+# la même chose. Entraînons un peu ce réseau, faisons varier *un* de ses poids et traçons les deux.
 
 
 # %%
@@ -1306,8 +1316,9 @@ def sweep(model, images, labels, moves, row=400, column=0):
     return np.array(losses), np.array(errors)
 
 
-moves = np.linspace(-3, 3, 121)
-losses, errors = sweep(model, x_train[:60], y_train[:60], moves)
+model.fit(x_train[:200], y_train[:200], epochs=5, verbose=0)
+moves = np.linspace(-4, 4, 161)
+losses, errors = sweep(model, x_train[:200], y_train[:200], moves)
 fig, axes = plt.subplots(2, 1, figsize=(6, 4.6), sharex=True)
 for axis, values, title in zip(
     axes, (losses, errors), ("entropie croisée", "taux d'erreur")
@@ -1318,8 +1329,8 @@ axes[1].set_xlabel("déplacement d'un poids")
 levels = len(np.unique(errors))
 figures.show(
     fig,
-    alt="La perte et le taux d'erreur quand un poids se déplace de −3 à 3 : la perte est une courbe "
-    f"lisse, le taux d'erreur un escalier de {levels} marches, plat presque partout.",
+    alt="La perte et le taux d'erreur quand un poids se déplace de −4 à 4 : la perte est une "
+    f"courbe lisse, le taux d'erreur un escalier à {levels} niveaux, plat presque partout.",
 )
 flat_share = np.mean(np.diff(errors) == 0)
 print(f"part des pas où le taux d'erreur ne bouge pas : {percent(flat_share)}")
@@ -1588,8 +1599,8 @@ verdict("layers-gradient-descent", after_step[0.01] < initial)
 #
 # ### Quatre optimiseurs sur une surface
 #
-# Regardons la descente sur une surface à deux paramètres, une vallée vingt-cinq fois plus raide
-# dans un sens que dans l'autre : $L(u, v) = (u^2 + 25\, v^2)/2$. Quatre règles, avec $g$ le
+# Regardons la descente sur une surface à deux paramètres, une vallée cent fois plus raide
+# dans un sens que dans l'autre : $L(u, v) = (u^2 + 100\, v^2)/2$. Quatre règles, avec $g$ le
 # gradient :
 #
 # > **SGD** : $\theta \leftarrow \theta - \eta\, g$.
@@ -1627,14 +1638,14 @@ def adam(gradient, memory, rate, beta1=0.9, beta2=0.999, epsilon=1e-7):
 
 
 # %%
-CURVATURE = np.array([1.0, 25.0])
+CURVATURE = np.array([1.0, 100.0])
 
 
 def surface(theta):
     return (CURVATURE * np.square(theta)).sum(axis=-1) / 2
 
 
-def descend(rule, rate, updates, start=(-4.0, 1.5)):
+def descend(rule, rate, updates, start=(-4.0, 1.0)):
     """Suite des positions : (updates + 1, 2)."""
     path, memory = [np.array(start)], {}
     for _ in range(updates):
@@ -1644,9 +1655,9 @@ def descend(rule, rate, updates, start=(-4.0, 1.5)):
 
 
 RULES = {
-    "SGD": (sgd, 0.035, keras.optimizers.SGD),
-    "élan": (momentum, 0.01, partial(keras.optimizers.SGD, momentum=0.9)),
-    "RMSprop": (rmsprop, 0.1, keras.optimizers.RMSprop),
+    "SGD": (sgd, 0.018, keras.optimizers.SGD),
+    "élan": (momentum, 0.006, partial(keras.optimizers.SGD, momentum=0.9)),
+    "RMSprop": (rmsprop, 0.15, keras.optimizers.RMSprop),
     "Adam": (adam, 0.3, keras.optimizers.Adam),
 }
 
@@ -1655,7 +1666,7 @@ RULES = {
 def draw_paths(paths, seen):
     """Les lignes de niveau de la surface et le début de chaque chemin."""
     fig, axis = plt.subplots(figsize=(6, 3.6))
-    u, v = np.meshgrid(np.linspace(-4.5, 3, 90), np.linspace(-2, 2, 60))
+    u, v = np.meshgrid(np.linspace(-4.5, 2, 90), np.linspace(-1.2, 1.2, 60))
     levels = np.geomspace(0.05, 60, 10)
     axis.contour(
         u, v, surface(np.stack([u, v], axis=-1)), levels, colors="#BBBBBB", linewidths=1
@@ -1674,9 +1685,9 @@ def draw_paths(paths, seen):
     axis.set(
         xlabel="u",
         ylabel="v",
-        xlim=(-4.5, 3),
-        ylim=(-2, 2),
-        title=f"{seen} mises à jour",
+        xlim=(-4.5, 2),
+        ylim=(-1.2, 1.2),
+        title=f"mises à jour : {seen}",
     )
     fig.legend(loc="outside lower center", ncols=4)
     return fig
@@ -1695,13 +1706,16 @@ figures.animate(
 )
 
 # %% [markdown]
-# PROSE-PATHS
+# SGD zigzague dans le sens raide et avance à peine dans l'autre : la plus forte courbure borne son
+# taux. L'élan prend de la vitesse au fond de la vallée. RMSprop et Adam donnent à chaque paramètre
+# sa propre échelle et partent droit vers le fond. Les taux ont été choisis pour que chacun montre
+# son allure ; aucun de ces optimiseurs n'est le meilleur partout.
 #
 # Nos quatre règles sont-elles celles de Keras ? Donnons-lui les mêmes gradients.
 
 
 # %%
-def keras_descend(optimizer, updates, start=(-4.0, 1.5)):
+def keras_descend(optimizer, updates, start=(-4.0, 1.0)):
     theta = keras.Variable(np.array(start, dtype="float32"))
     path = [np.array(start)]
     for _ in range(updates):
@@ -1721,20 +1735,18 @@ for name, (_, rate, optimizer) in RULES.items():
 # %% [markdown]
 # ### Le taux d'apprentissage
 #
-# Sur cette surface, SGD multiplie $v$ par $1 - 25\,\eta$ à chaque mise à jour. Il converge si ce
-# facteur est entre −1 et 1, donc si $\eta < 2/25 = 0{,}08$. Vérifions de part et d'autre.
+# Sur cette surface, SGD multiplie $v$ par $1 - 100\,\eta$ à chaque mise à jour. Il converge si ce
+# facteur est entre −1 et 1, donc si $\eta < 2/100 = 0{,}02$. Vérifions de part et d'autre.
 
 # %%
-for rate in (0.001, 0.035, 0.079, 0.081):
-    path = descend(sgd, rate, 100)
-    print(
-        f"taux {french(rate)} : hauteur {surface(path[-1]):.1e} après 100 mises à jour"
-    )
+for rate in (0.001, 0.018, 0.019, 0.021):
+    height = number(surface(descend(sgd, rate, 100)[-1]))
+    print(f"taux {french(rate)} : hauteur {height} après 100 mises à jour")
 assert (
-    surface(descend(sgd, 0.079, 1000)[-1])
+    surface(descend(sgd, 0.019, 1000)[-1])
     < 1e-3
     < 1e3
-    < surface(descend(sgd, 0.081, 1000)[-1])
+    < surface(descend(sgd, 0.021, 100)[-1])
 )
 
 # %% [markdown]
@@ -1766,7 +1778,7 @@ lenet5().summary(line_length=70)
 
 # %%
 RATES = (0.001, 0.01, 0.1, 1.0)
-TUNING = runtime.pick(quick=1, full=8)  # époques d'un réglage
+TUNING = runtime.pick(quick=2, full=8)  # époques d'un réglage
 
 
 def tune(optimizer, batch_size=BATCH_SIZE):
@@ -1994,8 +2006,8 @@ ends = {key: np.mean(modern[key], axis=0)[-1] for key in ("train", "validation")
 figures.show(
     fig,
     alt=f"Exactitude de LeNet-5 en {len(modern['train'][0])} époques : elle finit à "
-    f"{number(ends['train'], 3)} sur les images d'entraînement, {number(ends['validation'], 3)} sur "
-    "celles de validation.",
+    f"{number(ends['train'], 3)} sur les images d'entraînement, {number(ends['validation'], 3)} "
+    "sur celles de validation.",
 )
 agreement = ends["validation"] - np.mean(modern["test"])
 decided = lenet.full is not None
@@ -2017,8 +2029,9 @@ recall = np.diag(matrix) / matrix.sum(axis=1)
 worst, safest = np.argmin(recall), np.argmax(recall)
 figures.show(
     fig,
-    alt=f"Matrice de confusion, en pour cent de chaque ligne. La diagonale va de "
-    f"{percent(recall[worst])} ({class_names[worst]}) à {percent(recall[safest])} ({class_names[safest]}).",
+    alt="Matrice de confusion, en pour cent de chaque ligne. La diagonale va de "
+    f"{percent(recall[worst])} ({class_names[worst]}) à {percent(recall[safest])} "
+    f"({class_names[safest]}).",
 )
 
 # %%
@@ -2029,7 +2042,9 @@ order = np.dstack(
 )[0]
 for i, j in order[:5]:
     share = percent(pairs[i, j] / off_diagonal.sum())
-    print(f"{class_names[i]} et {class_names[j]} : {pairs[i, j]} erreurs, {share} du total")
+    print(
+        f"{class_names[i]} et {class_names[j]} : {pairs[i, j]} erreurs, {share} du total"
+    )
 
 # %% [markdown]
 # Le ***rappel*** d'une classe est la part de ses images retrouvées, sur la diagonale. Regardons
@@ -2057,8 +2072,8 @@ else:
 #
 # ### Peut-on croire ses probabilités ?
 #
-# Un réseau est ***calibré*** si, parmi les images où il annonce 80 %, il a raison huit fois sur
-# dix. Rangeons les images de test par tranche de confiance et comparons. L'*erreur de calibration*
+# Un réseau est *calibré* si, parmi les images où il annonce 80 %, il a raison huit fois sur dix.
+# Rangeons les images de test par tranche de confiance et comparons. L'erreur de ***calibration***
 # est l'écart moyen, pondéré par le nombre d'images.
 
 
@@ -2104,8 +2119,8 @@ print(f"erreur de calibration : {percent(cold, 1)}, puis {percent(warm, 1)}")
 #
 # - l'***abandon*** (*dropout*) éteint au hasard la moitié des valeurs, à l'entraînement seulement ;
 # - l'***augmentation de données*** retourne et décale chaque image au hasard ;
-# - la ***pénalité L2*** (*weight decay*) ajoute à la perte le carré des poids, qu'elle retient d'être
-#   grands ;
+# - la ***pénalité L2*** (*weight decay*) ajoute à la perte le carré des poids, pour les retenir
+#   d'être grands ;
 # - l'***arrêt anticipé*** (*early stopping*) garde les poids de l'époque où la perte de validation
 #   était la plus basse ;
 # - des images en plus : dix fois plus, pour le même nombre de mises à jour.
@@ -2199,13 +2214,15 @@ figures.show(
 )
 
 # %%
-accuracies = np.mean([run["curves"]["val_accuracy"] for run in shown["aucun"]], axis=0)
-print(
-    f"époque {turn} : perte {number(validation.min())}, exactitude {number(accuracies[turn - 1], 3)}"
+val_accuracy = np.mean(
+    [run["curves"]["val_accuracy"] for run in shown["aucun"]], axis=0
 )
-print(
-    f"époque {len(validation)} : perte {number(validation[-1])}, exactitude {number(accuracies[-1], 3)}"
-)
+for epoch in (turn, len(validation)):
+    k = epoch - 1
+    print(
+        f"époque {epoch}, validation : perte {number(validation[k])}, "
+        f"exactitude {number(val_accuracy[k], 3)}"
+    )
 decided = overfitting.full is not None
 falls = bool(validation[-1] < 1.1 * validation.min())
 verdict("layers-ce-decreases", falls if decided else None)
@@ -2547,15 +2564,15 @@ print(
 # %% [markdown]
 # ## À retenir
 #
-# - Sans activation non linéaire, empiler des couches ne sert à rien. ReLU est simple et laisse passer
-#   le gradient ; un taux trop grand peut la tuer.
+# - Sans activation non linéaire, empiler des couches ne sert à rien. ReLU est simple et laisse
+#   passer le gradient ; un taux d'apprentissage trop grand peut tuer ses neurones.
 # - La disparition du gradient vient de la profondeur, les neurones morts du côté négatif de ReLU.
 # - Le sous-échantillonnage n'a pas de paramètre : il divise les activations, et donne une petite
 #   tolérance aux décalages. Sa taille de sortie est $\lfloor (N - F)/S \rfloor + 1$.
-# - Le softmax agit sur le vecteur entier des scores. Retranchez le maximum, ou donnez les scores à la
-#   perte (`from_logits=True`).
-# - $H(P, Q) = H(P) + \mathrm{KL}(P \,\|\, Q)$ : l'entropie croisée ne s'annule que si l'étiquette est
-#   certaine.
+# - Le softmax agit sur le vecteur entier des scores. Retranchez le maximum, ou donnez les scores à
+#   la perte (`from_logits=True`).
+# - $H(P, Q) = H(P) + \mathrm{KL}(P \,\|\, Q)$ : l'entropie croisée ne s'annule que si l'étiquette
+#   est certaine.
 # - Une mise à jour par *lot*, non par époque. Le taux d'apprentissage se règle d'abord.
 # - Un gradient se vérifie : différences finies, différentiation automatique.
 # - On choisit sur la validation ; le test ne sert qu'à mesurer.
@@ -2592,11 +2609,10 @@ predict("paramètres de la couche dense", my_parameters, dense.count_params())
 # %% [markdown]
 # ### 2. Rétropropager un maximum
 #
-# Le sous-échantillonnage par le maximum, fenêtres de 2 × 2 et pas de 2, reçoit une carte `x` de
-# forme
-# `(h, w)` (paires) et le gradient `grad` de sa sortie, `(h/2, w/2)`. Rendez le gradient par rapport à
-# `x` : chaque nombre de `grad` revient à la case qui a donné le maximum, et à elle seule. S'il y a
-# égalité, à la première.
+# Le sous-échantillonnage par le maximum, fenêtres de 2 × 2 et pas de 2, reçoit une carte `x`
+# de forme `(h, w)`, paires, et le gradient `grad` de sa sortie, `(h/2, w/2)`. Rendez le gradient
+# par rapport à `x` : chaque nombre de `grad` revient à la case qui a donné le maximum, à elle seule.
+# S'il y a égalité, à la première.
 
 
 # %%

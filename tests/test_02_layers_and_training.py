@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from PIL import Image
 from scipy import special, stats
 
 from tests.notebook import load
@@ -104,20 +103,27 @@ def test_softmax_is_scipys(scale, temperature):
 
 
 def test_softmax_of_a_list_and_of_large_scores():
-    np.testing.assert_allclose(chapter.softmax([1000, 999]), special.softmax([1000, 999]))
+    np.testing.assert_allclose(
+        chapter.softmax([1000, 999]), special.softmax([1000, 999])
+    )
     assert chapter.softmax([-1e9, 0.0]).tolist() == [0, 1]
 
 
 def test_cross_entropy_of_the_document():
-    assert chapter.cross_entropy(chapter.P1, chapter.EARLY) == pytest.approx(0.916291, abs=1e-6)
-    assert chapter.cross_entropy(chapter.P1, chapter.LATE) == pytest.approx(0.020203, abs=1e-6)
+    assert chapter.cross_entropy(chapter.P1, chapter.EARLY) == pytest.approx(
+        0.916291, abs=1e-6
+    )
+    assert chapter.cross_entropy(chapter.P1, chapter.LATE) == pytest.approx(
+        0.020203, abs=1e-6
+    )
 
 
 def test_cross_entropy_is_entropy_plus_divergence():
     p, q = rng.dirichlet(np.ones(5), size=(2, 20))
     np.testing.assert_allclose(chapter.divergence(p, q), stats.entropy(p, q, axis=-1))
     np.testing.assert_allclose(
-        chapter.cross_entropy(p, q), stats.entropy(p, axis=-1) + stats.entropy(p, q, axis=-1)
+        chapter.cross_entropy(p, q),
+        stats.entropy(p, axis=-1) + stats.entropy(p, q, axis=-1),
     )
     np.testing.assert_allclose(chapter.divergence(p, p), 0, atol=1e-12)
 
@@ -155,16 +161,23 @@ def test_a_sure_and_right_network_is_calibrated():
 # --- back-propagation --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("f", "channels", "filters"), [(1, 1, 1), (3, 2, 4), (5, 3, 2)])
+@pytest.mark.parametrize(
+    ("f", "channels", "filters"), [(1, 1, 1), (3, 2, 4), (5, 3, 2)]
+)
 def test_conv_forward_is_keras(f, channels, filters):
-    x, w = rng.normal(size=(2, 7, 8, channels)), rng.normal(size=(f, f, channels, filters))
+    x, w = (
+        rng.normal(size=(2, 7, 8, channels)),
+        rng.normal(size=(f, f, channels, filters)),
+    )
     b = rng.normal(size=filters)
     theirs = ops.conv(x.astype("float32"), w.astype("float32"), padding="valid")
     expected = ops.convert_to_numpy(theirs) + b
     np.testing.assert_allclose(chapter.conv_forward(x, w, b), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("f", "channels", "filters"), [(1, 1, 1), (2, 1, 3), (3, 2, 4)])
+@pytest.mark.parametrize(
+    ("f", "channels", "filters"), [(1, 1, 1), (2, 1, 3), (3, 2, 4)]
+)
 def test_conv_backward_is_the_difference_quotient(f, channels, filters):
     arrays = {
         "x": rng.normal(size=(2, 5, 6, channels)),
@@ -254,7 +267,8 @@ def test_prepare_gives_the_input_of_the_network(size):
     image = chapter.prepare(picture)
     assert image.shape == (1, 28, 28, 1)
     assert image.dtype == np.float32
-    assert 0 <= image.min() and image.max() <= 1
+    assert image.min() >= 0
+    assert image.max() <= 1
     assert image[0, 14, 14, 0] > 0.6  # the object is light
     assert chapter.prepare(picture, invert=False)[0, 14, 14, 0] < 0.4
     assert chapter.prepare(picture, scale=False).max() > 100
@@ -274,4 +288,3 @@ def test_shrink_takes_the_central_square():
     small = chapter.shrink(photo)
     assert small.shape == (28, 28)
     assert small.min() == 1
-    assert isinstance(Image.fromarray(photo), Image.Image)
