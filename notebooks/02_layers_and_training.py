@@ -468,8 +468,8 @@ for key, name in NAMES.items():
     print(f"{name} : {spread(np.transpose(shown[key])[-1])}")
 
 # %% [markdown]
-# Au-delà de quelques couches, le réseau à sigmoïdes ne fait pas mieux que le hasard : il n'apprend
-# rien du tout. ReLU et tanh baissent un peu, pour d'autres raisons, que le chapitre 3 soigne.
+# À dix couches, le réseau à sigmoïdes n'apprend presque rien ; à vingt, rien du tout. ReLU et tanh
+# perdent quelques points avec la profondeur, pour d'autres raisons, que le chapitre 3 soigne.
 #
 # ### Sparsité et neurones morts
 #
@@ -869,13 +869,22 @@ rows = [
         name,
         number(reducing_cnn(*VARIANTS[name]).count_params(), 0),
         number(found["seconds"], 0),
-        *(spread(np.transpose(found["accuracy"])[SHIFTS.index(p)]) for p in (0, 4)),
+        *(
+            spread(np.transpose(found["accuracy"])[SHIFTS.index(p)], 2)
+            for p in (0, 2, 4)
+        ),
     )
     for name, found in shown.items()
 ]
-runtime.show_table(
-    ("réseau", "paramètres", "secondes", "intactes", "décalées de 4"), rows
+header = (
+    "réseau",
+    "paramètres",
+    "secondes",
+    "intactes",
+    "décalées de 2",
+    "de 4 pixels",
 )
+runtime.show_table(header, rows)
 
 # %%
 centred = {name: np.mean(found["accuracy"], axis=0)[0] for name, found in shown.items()}
@@ -903,7 +912,14 @@ figures.show(
 )
 
 # %% [markdown]
-# PROSE-POOLING
+# Sur des images bien centrées, `Flatten` l'emporte nettement : la place de chaque motif est une
+# information, et il la garde. La moyenne globale ne laisse que 32 nombres au classifieur ; il lui
+# faudrait plus de filtres et plus d'époques. Mais quand l'image se décale, elle résiste, et de
+# quatre pixels elle passe devant.
+#
+# Le maximum coûte un point environ par rapport à l'absence de réduction, qui a douze fois plus de
+# paramètres et demande deux fois plus de temps ; et il le regagne dès que l'image bouge. Contre un
+# pas de deux dans la convolution, plus rapide, maximum et moyenne tolèrent mieux un décalage.
 
 # %% [markdown]
 # ## Du tableau au vecteur
@@ -953,7 +969,46 @@ verdict("layers-dense-all", everywhere)
 # ### La couche dense
 #
 # Chaque neurone d'une ***couche dense*** calcule $y = w \cdot x + b$ : une somme pondérée de toutes
-# les entrées, et un ***biais***. Refaisons-le à la main.
+# les entrées, et un ***biais***. Voici nos deux cartes, leur vecteur, et une couche de quatre
+# neurones.
+
+
+# %%
+def draw_flatten(maps, n_neurons):
+    """Deux cartes, le vecteur qu'en fait Flatten, et des neurones reliés à toutes ses cases."""
+    fig, axis = plt.subplots(figsize=(6, 4.4))
+    axis.set(xlim=(0, 11), ylim=(0, 12), aspect="equal")
+    axis.axis("off")
+
+    def cell(x, y, value, k):
+        colour = ("#CFE8F5", "#FBE3D3")[k]
+        axis.add_patch(plt.Rectangle((x, y), 1, 1, fc=colour, ec="#555555"))
+        axis.text(x + 0.5, y + 0.5, value, ha="center", va="center", fontsize=11)
+
+    for (i, j, k), value in np.ndenumerate(maps):
+        cell(j, (8.4, 4)[k] - i, value, k)
+        cell(5, 11 - value, value, k)
+    for neuron in range(n_neurons):
+        y = 6 + 2.2 * ((n_neurons - 1) / 2 - neuron)
+        for value in range(maps.size):
+            axis.plot((6, 9.5), (11.5 - value, y), color="#999999", lw=0.6, zorder=0)
+        axis.add_patch(plt.Circle((10, y), 0.5, fc="#D5EFE3", ec="#555555"))
+    for x, title in ((1.5, "cartes"), (5.5, "Flatten"), (10, "Dense")):
+        axis.text(x, 12.1, title, ha="center", va="bottom")
+    axis.annotate("", (4.7, 6), (3.3, 6), arrowprops={"arrowstyle": "->", "lw": 2})
+    return fig
+
+
+figures.show(
+    draw_flatten(maps[0], 4),
+    alt="Deux cartes de 2 × 3 cases, bleue et orange, mises bout à bout dans un vecteur de douze "
+    "cases où les couleurs alternent ; chacun des quatre neurones de la couche dense est relié aux "
+    "douze cases.",
+)
+
+# %% [markdown]
+# Douze traits et un biais par neurone : $(12 + 1) \times 4 = 52$ paramètres. Refaisons le calcul à
+# la main.
 
 # %%
 weights, bias = (ops.convert_to_numpy(variable) for variable in dense.weights)
@@ -1209,7 +1264,47 @@ print("Keras, scores :      ", ops.convert_to_numpy(exact)[0])
 #
 # Une ***époque*** est un passage sur toutes les données d'entraînement. Mais le réseau n'attend pas
 # la fin pour apprendre : les images passent par ***lots***, et chaque lot fait une passe avant, une
-# passe arrière et une mise à jour. Comptons, avec cent images par lots de 32.
+# passe arrière et une mise à jour.
+
+
+# %%
+def draw_passes():
+    """Le chemin d'un lot : les valeurs vers la droite, les gradients vers la gauche."""
+    fig, axis = plt.subplots(figsize=(6, 2))
+    axis.set(xlim=(-0.45, 4.45), ylim=(-1, 1))
+    axis.axis("off")
+    box = {"boxstyle": "round,pad=0.5", "fc": "#F2F2F2", "ec": "#555555"}
+    for k, name in enumerate(("lot", "convolution", "ReLU", "dense", "perte")):
+        axis.text(k, 0, name, ha="center", va="center", fontsize=11, bbox=box)
+        for y, tail, head, colour, first in (
+            (0.5, -0.88, -0.12, "#0072B2", 1),
+            (-0.5, -0.12, -0.88, "#B34700", 2),
+        ):
+            if k >= first:
+                arrow = {"arrowstyle": "->", "lw": 2, "color": colour}
+                axis.annotate("", (k + head, y), (k + tail, y), arrowprops=arrow)
+    axis.text(
+        2, 0.6, "passe avant : les valeurs", color="#0072B2", ha="center", va="bottom"
+    )
+    axis.text(
+        2.5,
+        -0.6,
+        "passe arrière : les gradients",
+        color="#B34700",
+        ha="center",
+        va="top",
+    )
+    return fig
+
+
+figures.show(
+    draw_passes(),
+    alt="Un lot traverse la convolution, ReLU et la couche dense jusqu'à la perte : c'est la passe "
+    "avant. La passe arrière ramène les gradients de la perte jusqu'à la convolution.",
+)
+
+# %% [markdown]
+# Comptons les mises à jour, avec cent images par lots de 32.
 
 
 # %%
@@ -1347,16 +1442,18 @@ verdict("layers-minimise-error", bool(flat_share < 0.5))
 # couche reçoit $G$, le gradient de la perte par rapport à sa sortie ; elle en tire le gradient de
 # ses poids, et celui de son entrée, qu'elle passe à la couche précédente.
 #
-# > **Softmax et entropie croisée.** $\dfrac{\partial H}{\partial z_i} = q_i - p_i$ : la prédiction
-# > moins la vérité.
-# >
-# > **Couche dense**, $y = xW + b$. $\;\dfrac{\partial L}{\partial W} = x^\top G,
-# > \quad \dfrac{\partial L}{\partial b} = \sum_{\text{images}} G,
-# > \quad \dfrac{\partial L}{\partial x} = G\, W^\top$.
-# >
-# > **ReLU.** $\dfrac{\partial L}{\partial x} = G$ là où $x > 0$, zéro ailleurs.
+# **Softmax et entropie croisée.** Puisque $\sum_i p_i = 1$, la perte s'écrit
+# $H = -\sum_i p_i z_i + \log \sum_l e^{z_l}$. On dérive : $\partial H / \partial z_i = q_i - p_i$,
+# la prédiction moins la vérité.
 #
-# Et la convolution ? Sa sortie est $y_{ij} = \sum_{a,b} x_{i+a,\,j+b}\, w_{ab}$, plus un biais. Le
+# **Couche dense.** Le poids $W_{ij}$ n'agit que sur $y_j = \sum_i x_i W_{ij} + b_j$, où il
+# multiplie $x_i$ : son gradient est $x_i\, G_j$, celui du biais $G_j$. L'entrée $x_i$ agit sur
+# tous les $y_j$, et reçoit $\sum_j G_j W_{ij}$. Pour un lot, en matrices : $x^\top G$, la somme
+# des lignes de $G$, et $G\, W^\top$.
+#
+# **ReLU.** Le gradient passe là où l'entrée était positive ; ailleurs, zéro.
+#
+# **Convolution.** Sa sortie est $y_{ij} = \sum_{a,b} x_{i+a,\,j+b}\, w_{ab}$, plus un biais. Le
 # poids $w_{ab}$ sert à chaque position, où il multiplie $x_{i+a,\,j+b}$ :
 #
 # $$\frac{\partial L}{\partial w_{ab}} = \sum_{i,j} G_{ij}\, x_{i+a,\,j+b},$$
@@ -1823,7 +1920,9 @@ for rate, found in shown.items():
     print(f"taux {french(float(rate))} : exactitude {number(found['accuracy'], 3)}")
 
 # %% [markdown]
-# PROSE-RATES
+# À 0,001, la perte descend à peine : trop petit. À 0,1, elle descend le plus vite. À 1, les
+# neurones meurent dès le début, et la perte reste à $\log 10 \approx 2{,}30$, celle d'un réseau
+# qui donne la même probabilité aux dix classes.
 #
 # ### Quel optimiseur ?
 #
@@ -1874,7 +1973,9 @@ rows = [
 runtime.show_table(("optimiseur", "meilleur taux", "exactitude de validation"), rows)
 
 # %% [markdown]
-# PROSE-OPTIMIZERS
+# Chacun à son meilleur taux, les quatre se suivent de près ; une seule graine ne suffit pas à les
+# classer. Mais voyez leurs taux : celui de SGD est cent fois celui d'Adam. Un taux d'apprentissage
+# n'a de sens que pour un optimiseur donné.
 #
 # ### La taille des lots
 
@@ -1912,7 +2013,9 @@ header = (
 runtime.show_table(header, rows)
 
 # %% [markdown]
-# PROSE-BATCHES
+# À nombre d'époques égal, un grand lot fait moins de mises à jour et apprend moins ; mais chaque
+# époque est plus courte. Un petit lot apprend davantage par époque et prend plus de temps. Qui
+# agrandit ses lots doit donc aussi agrandir le taux, ou entraîner plus longtemps.
 
 # %% [markdown]
 # ## Un entraînement complet
@@ -2609,10 +2712,10 @@ predict("paramètres de la couche dense", my_parameters, dense.count_params())
 # %% [markdown]
 # ### 2. Rétropropager un maximum
 #
-# Le sous-échantillonnage par le maximum, fenêtres de 2 × 2 et pas de 2, reçoit une carte `x`
-# de forme `(h, w)`, paires, et le gradient `grad` de sa sortie, `(h/2, w/2)`. Rendez le gradient
-# par rapport à `x` : chaque nombre de `grad` revient à la case qui a donné le maximum, à elle seule.
-# S'il y a égalité, à la première.
+# Le sous-échantillonnage par le maximum, fenêtres de 2 × 2 et pas de 2, reçoit une carte `x` de
+# forme `(h, w)`, paires, et le gradient `grad` de sa sortie, `(h/2, w/2)`. Rendez le gradient par
+# rapport à `x` : chaque nombre de `grad` revient à la case du maximum, et à elle seule. S'il y a
+# égalité, à la première.
 
 
 # %%
