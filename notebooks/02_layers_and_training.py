@@ -103,7 +103,8 @@ SOME_IMAGES = runtime.pick(quick=300, full=10_000)  # pour comparer des réglage
 MANY_IMAGES = runtime.pick(quick=400, full=60_000)  # au plus, pour entraîner vraiment
 VALIDATION = runtime.pick(quick=200, full=5_000)
 SHORT = runtime.pick(quick=1, full=5)  # époques d'une comparaison
-LONG = runtime.pick(quick=2, full=12)  # époques de LeNet-5 et du meilleur réseau
+LONG = runtime.pick(quick=2, full=12)  # époques de LeNet-5
+LONGER = runtime.pick(quick=1, full=20)  # époques du meilleur réseau
 OVERFITTING = runtime.pick(quick=2, full=40)  # époques du surapprentissage
 DEPTHS = runtime.pick(quick=(2, 4), full=(2, 5, 10, 20))
 BATCH_SIZE = 64
@@ -384,7 +385,7 @@ figures.show(
 # %%
 for name, value in lost.items():
     power = number(math.log10(value), 1)
-    print(f"{name} : de la première couche à la dernière, 10 puissance {power}")
+    print(f"{name} : gradient de la dernière couche / première : 10 puissance {power}")
 
 # %% [markdown]
 # Avec la sigmoïde, la première couche ne reçoit presque plus rien : c'est la ***disparition du
@@ -455,6 +456,7 @@ fig = figures.curves(
     ylabel="exactitude de validation",
     levels={"hasard": 0.1},
 )
+fig.axes[0].set_xticks(shown["depths"], shown["depths"])
 deepest = {key: np.mean(shown[key], axis=0)[-1] for key in NAMES}
 figures.show(
     fig,
@@ -553,7 +555,7 @@ rows = [
     (
         french(rate),
         percent(np.mean(shown["ReLU"]["always"][k])),
-        *(spread(shown[name]["accuracy"][k], 2) for name in SLOPES),
+        *(spread(shown[name]["accuracy"][k]) for name in SLOPES),
     )
     for k, rate in enumerate(shown["rates"])
 ]
@@ -2470,8 +2472,8 @@ def best_run():
     model = best_cnn()
     images, labels = x_train[:MANY_IMAGES], y_train[:MANY_IMAGES]
     options = {"validation_data": (x_val, y_val), "validation_batch_size": 500}
-    adam = cosine(LONG, images)
-    history = train(model, images, labels, LONG, adam, **options).history
+    adam = cosine(LONGER, images)
+    history = train(model, images, labels, LONGER, adam, **options).history
     return {
         "train": history["accuracy"],
         "validation": history["val_accuracy"],
