@@ -483,7 +483,8 @@ for key, name in NAMES.items():
 # coup, du côté négatif :
 
 # %%
-inputs, target = x_val[:64].reshape(64, -1), np.ones(64, dtype="float32")
+inputs = ops.convert_to_tensor(x_val[:64].reshape(64, -1))
+target = ops.ones(64)
 
 
 def unit_loss(weights, bias, activation=ops.relu):
@@ -822,7 +823,7 @@ def change(pooling, images, pixels):
 sample = x_val[:200]
 POOLINGS = {"image": ops.convert_to_tensor}
 POOLINGS |= {
-    f"maximum {size} × {size}": partial(ops.max_pool, pool_size=size)
+    f"maximum {size} × {size}": partial(ops.max_pool, pool_size=size, strides=size)
     for size in (2, 4, 7)
 }
 pixels = range(1, 8)
@@ -2857,7 +2858,7 @@ x, grad = max_backward_cases()[0]
 
 
 def weighted_maximum(x):
-    pooled = ops.max_pool(ops.reshape(x, (1, 4, 4, 1)), 2)
+    pooled = ops.max_pool(ops.reshape(x, (1, 4, 4, 1)), 2, 2)
     return ops.sum(pooled[0, ..., 0] * ops.convert_to_tensor(grad, "float32"))
 
 
