@@ -483,6 +483,13 @@ for key, name in NAMES.items():
 # coup, du côté négatif :
 
 # %%
+verdict("layers-relu-vanishing", float(slope(ops.relu, line[line < 0]).max()))
+
+# %% [markdown]
+# Un neurone dont l'entrée est négative *pour toutes les images* a donc une sortie et un gradient
+# nuls partout. On parle de ***neurone mort***. Fabriquons-en un, avec un biais très négatif.
+
+# %%
 inputs = ops.convert_to_tensor(x_val[:64].reshape(64, -1))
 target = ops.ones(64)
 
@@ -994,7 +1001,8 @@ verdict("layers-dense-all", everywhere)
 # neurones.
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : deux cartes, leur vecteur, une couche dense
 def draw_flatten(maps, n_neurons):
     """Deux cartes, le vecteur qu'en fait Flatten, et des neurones reliés à toutes ses cases."""
     fig, axis = plt.subplots(figsize=(6, 4.4))
@@ -1298,7 +1306,8 @@ print("Keras, scores :      ", ops.convert_to_numpy(exact)[0])
 # passe arrière et une mise à jour.
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : la passe avant et la passe arrière
 def draw_passes():
     """Le chemin d'un lot : les valeurs vers la droite, les gradients vers la gauche."""
     fig, axis = plt.subplots(figsize=(6, 2))
