@@ -2496,22 +2496,40 @@ best = experiment("best_network", best_run)
 
 # %%
 shown = best.values
+fig = figures.curves(
+    {"entraînement": shown["train"], "validation": shown["validation"]},
+    xlabel="époque",
+    ylabel="exactitude",
+)
+figures.show(
+    fig,
+    alt=f"Exactitude du réseau à cinq convolutions en {len(shown['train'])} époques : elle finit à "
+    f"{number(shown['train'][-1], 3)} sur les images d'entraînement, "
+    f"{number(shown['validation'][-1], 3)} sur celles de validation.",
+)
+
+# %%
+lenet_parameters = lenet5().count_params()
+tests = {
+    "LeNet-5, tanh et moyenne": lenet.values["versions"]["tanh et moyenne"]["test"],
+    "LeNet-5, ReLU et maximum": modern["test"],
+    "cinq convolutions": [shown["test"]],
+}
 rows = [
-    (name, number(parameters, 0), spread(test))
-    for name, parameters, test in (
-        (
-            "LeNet-5, tanh et moyenne",
-            61_706,
-            lenet.values["versions"]["tanh et moyenne"]["test"],
-        ),
-        ("LeNet-5, ReLU et maximum", 61_706, modern["test"]),
-        ("cinq convolutions", shown["parameters"], [shown["test"]]),
+    (
+        name,
+        number(shown["parameters"] if "cinq" in name else lenet_parameters, 0),
+        spread(test),
     )
+    for name, test in tests.items()
 ]
 runtime.show_table(("réseau", "paramètres", "exactitude de test"), rows)
 
 # %% [markdown]
-# PROSE-BEST
+# Deux points et demi de plus que LeNet-5, pour quatre à cinq fois plus de paramètres et bien plus
+# de calcul. La validation saute tant que le taux est grand, puis se stabilise quand il décroît ;
+# et l'écart entre entraînement et validation est moitié moindre que celui de LeNet-5. Cette
+# exactitude n'a qu'une graine. Le chapitre 3 présente les idées qui ont mené plus loin.
 
 # %% [markdown]
 # ## La phase de test
