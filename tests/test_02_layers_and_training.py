@@ -262,7 +262,7 @@ def test_scores_and_accuracy_go_through_every_chunk():
 
 @pytest.mark.parametrize("size", [(300, 240), (120, 400)])
 def test_prepare_gives_the_input_of_the_network(size):
-    square = [(30, 30), (60, 30), (60, 60), (30, 60)]
+    square = "30,30 60,30 60,60 30,60"
     picture = chapter.draw_picture(square, size=(300, 240)).resize(size[::-1])
     image = chapter.prepare(picture)
     assert image.shape == (1, 28, 28, 1)
@@ -275,7 +275,7 @@ def test_prepare_gives_the_input_of_the_network(size):
 
 
 def test_prepare_keeps_proportions_and_crops():
-    tall = [(45, 10), (55, 10), (55, 90), (45, 90)]
+    tall = "45,10 55,10 55,90 45,90"
     image = chapter.prepare(chapter.draw_picture(tall))[0, ..., 0] > 0.3
     rows, columns = image.any(axis=1).sum(), image.any(axis=0).sum()
     assert rows == 28
