@@ -36,7 +36,7 @@ def compile_with_xla(self, *args, _compile=keras.Model.compile, **kwargs):
 keras.Model.compile = compile_with_xla
 """
 # Stored files and times differ from run to run; everything else must not.
-TIMED = ("exécution rapide ici", " ms pour ")
+TIMED = ("exécution rapide ici", " ms pour ", " µs |")
 
 
 def run(name: str, preamble: str = "") -> nbformat.NotebookNode:
