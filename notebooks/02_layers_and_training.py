@@ -2451,7 +2451,7 @@ figures.show(
 
 # %% [markdown]
 # L'abandon gagne deux points et divise presque la perte par deux ; l'augmentation et l'arrêt
-# anticipé, un peu moins, ce dernier en deux à trois fois moins d'époques. La pénalité L2, à ce
+# anticipé, un peu moins, ce dernier en deux fois moins d'époques environ. La pénalité L2, à ce
 # réglage, fait baisser la perte sans gain net d'exactitude. Aucun remède ne vaut des images en
 # plus : cinq points, pour le même nombre de mises à jour.
 #
