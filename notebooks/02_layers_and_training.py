@@ -581,10 +581,10 @@ verdict("layers-variants", survivors if decided else None)
 
 # %% [markdown]
 # Au plus petit taux, les trois réseaux se valent. Au plus grand, neuf neurones sur dix, en
-# moyenne, sont morts dans le réseau à ReLU, qui répond presque au hasard. Leaky ReLU et ELU
-# apprennent encore, moins bien qu'à un taux modéré, et inégalement d'une graine à l'autre. À 0,03,
-# avec deux tiers de neurones morts, ReLU ne perd pourtant que sept points. Les variantes atténuent
-# le mal ; un taux raisonnable l'évite.
+# moyenne, sont morts dans le réseau à ReLU, dont l'exactitude moyenne tombe au-dessous de 0,2.
+# Leaky ReLU et ELU apprennent encore, moins bien qu'à un taux modéré, et inégalement d'une graine
+# à l'autre. À 0,03, avec deux tiers de neurones morts, ReLU ne perd pourtant que sept points. Les
+# variantes atténuent le mal ; un taux raisonnable l'évite.
 #
 # Reste la sparsité. Un réseau bien réglé en a-t-il, et lui doit-il quelque chose ?
 
@@ -754,8 +754,8 @@ verdict("layers-pool-same", same(batch).shape[1])
 #
 # ### Moins de paramètres ?
 #
-# Le document dit que cette couche « réduit le nombre de paramètres ». Comptons : les siens, puis
-# ceux d'un réseau avec elle et sans elle.
+# Le document dit que cette couche « réduit le nombre de paramètres ». Comptons ceux d'un réseau,
+# avec elle et sans elle.
 
 
 # %%
@@ -946,9 +946,9 @@ figures.show(
 # l'image et que le décalage en coupe une partie.
 #
 # Avec `Flatten`, le maximum coûte un point environ par rapport à l'absence de réduction, qui a
-# douze fois plus de paramètres et demande deux fois plus de temps ; il le regagne dès un pixel de
-# décalage. Avec la moyenne globale, il en fait gagner une dizaine. Contre un pas de deux dans la
-# convolution, plus rapide, maximum et moyenne tolèrent mieux un petit décalage.
+# douze fois plus de paramètres et demande presque deux fois plus de temps ; il le regagne dès un
+# pixel de décalage. Avec la moyenne globale, il en fait gagner une dizaine. Contre un pas de deux
+# dans la convolution, plus rapide, maximum et moyenne tolèrent mieux un petit décalage.
 
 # %% [markdown]
 # ## Du tableau au vecteur
@@ -1480,7 +1480,8 @@ verdict("layers-minimise-error", bool(flat_share < 0.5))
 # %% [markdown]
 # L'erreur est un escalier : son gradient est nul presque partout et ne dit pas où aller. On
 # minimise donc une perte lisse, en espérant que l'erreur suive. Elle suit d'ordinaire ; nous
-# verrons plus bas un réseau dont la perte de validation remonte sans que l'exactitude baisse.
+# verrons plus bas un réseau dont la perte de validation remonte de plus de moitié sans que
+# l'exactitude bouge, ou presque.
 #
 # ### La rétropropagation
 #
@@ -1751,8 +1752,8 @@ verdict("layers-gradient-descent", after_step[0.01] < initial)
 # > **SGD** (*stochastic gradient descent*, descente stochastique, parce que le lot est tiré au
 # > hasard) : $\theta \leftarrow \theta - \eta\, g$.
 # >
-# > **Élan** (*momentum*) : $v \leftarrow \beta v - \eta\, g$, puis
-# > $\theta \leftarrow \theta + v$. La vitesse $v$ s'accumule là où les gradients s'accordent.
+# > **Élan** (*momentum*) : $d \leftarrow \beta d - \eta\, g$, puis
+# > $\theta \leftarrow \theta + d$. La vitesse $d$ s'accumule là où les gradients s'accordent.
 # >
 # > **RMSprop** : $s \leftarrow \rho s + (1 - \rho)\, g^2$, puis
 # > $\theta \leftarrow \theta - \eta\, g/\sqrt{s + \epsilon}$. Chaque paramètre a son échelle.
@@ -1850,9 +1851,9 @@ figures.animate(
     alt="Animation : quatre chemins partent du même point vers le fond d'une vallée étroite, une "
     "étoile. SGD zigzague, l'élan dépasse et revient, RMSprop descend en biais puis suit la "
     "vallée, Adam la dépasse et y revient. "
-    "Après 40 mises à jour, il reste en hauteur "
+    "Hauteur restante après 40 mises à jour : "
     + ", ".join(
-        f"{number(surface(path[-1]), 3)} à {name}" for name, path in paths.items()
+        f"{number(surface(path[-1]), 3)} ({name})" for name, path in paths.items()
     )
     + ".",
 )
@@ -2016,8 +2017,8 @@ fig = figures.curves(
 )
 figures.show(
     fig,
-    alt="Perte d'entraînement par époque de quatre optimiseurs, chacun à son meilleur taux : elles "
-    "finissent à "
+    alt="Perte d'entraînement par époque de quatre optimiseurs, chacun à son meilleur taux : elle "
+    "finit à "
     + ", ".join(
         f"{number(found['loss'][-1])} ({name})" for name, found in shown.items()
     )
@@ -2030,11 +2031,11 @@ rows = [
 runtime.show_table(("optimiseur", "meilleur taux", "exactitude de validation"), rows)
 
 # %% [markdown]
-# Les quatre finissent à deux ou trois points les uns des autres ; une seule graine, et des
-# exactitudes mesurées sur les images qui ont servi à choisir le taux, ne suffisent pas à les
-# classer. Les taux que retiennent SGD et Adam sont d'ailleurs les plus grands essayés : il
-# faudrait élargir la recherche. Mais comparez ces taux : celui de SGD est cent fois celui d'Adam.
-# Un taux d'apprentissage n'a de sens que pour un optimiseur donné.
+# Les quatre tiennent en deux points et demi ; une seule graine, et des exactitudes mesurées sur
+# les images qui ont servi à choisir le taux, ne suffisent pas à les classer. Les taux que
+# retiennent SGD et Adam sont d'ailleurs les plus grands essayés : il faudrait élargir la
+# recherche. Mais comparez ces taux : celui de SGD est cent fois celui d'Adam. Un taux
+# d'apprentissage n'a de sens que pour un optimiseur donné.
 #
 # ### La taille des lots
 #
@@ -2414,17 +2415,26 @@ verdict("layers-test-detects-overfitting", gap if decided else None)
 # bouge presque pas : le réseau ne se trompe guère plus souvent, il se trompe avec plus
 # d'assurance. C'est l'écart entre entraînement et validation qui trahit le surapprentissage.
 
+
 # %%
+def validation_accuracy(name, curves):
+    """Celle des poids gardés : la meilleure époque pour l'arrêt anticipé, sinon la dernière."""
+    kept = np.argmin(curves["val_loss"]) if name == "arrêt anticipé" else -1
+    return curves["val_accuracy"][kept]
+
+
 rows = [
     (
         name,
+        number(np.mean([len(run["curves"]["loss"]) for run in runs]), 0),
         spread([run["train"] for run in runs]),
+        spread([validation_accuracy(name, run["curves"]) for run in runs]),
         spread([run["test"] for run in runs]),
         spread([run["test_loss"] for run in runs], 2),
     )
     for name, runs in shown.items()
 ]
-header = ("remède", "exactitude, entraînement", "exactitude, test", "perte, test")
+header = ("remède", "époques", "entraînement", "validation", "test", "perte, test")
 runtime.show_table(header, rows)
 
 # %%
@@ -2450,10 +2460,11 @@ figures.show(
 )
 
 # %% [markdown]
-# L'abandon gagne deux points et divise presque la perte par deux ; l'augmentation et l'arrêt
-# anticipé, un peu moins, ce dernier en deux fois moins d'époques environ. La pénalité L2, à ce
-# réglage, fait baisser la perte sans gain net d'exactitude. Aucun remède ne vaut des images en
-# plus : cinq points, pour le même nombre de mises à jour.
+# L'abandon gagne deux points et divise presque la perte par deux ; l'augmentation, un peu moins ;
+# l'arrêt anticipé, un point, mais en deux fois moins d'époques. La pénalité L2, à ce réglage, fait
+# baisser la perte sans gain net d'exactitude. Aucun remède ne vaut des images en plus : cinq
+# points, pour le même nombre de mises à jour. La validation range les remèdes comme le test :
+# c'est d'après elle que l'on choisit.
 #
 # La pénalité ne figure pas sur le dessin : Keras l'ajoute à la perte qu'il affiche, même sur la
 # validation, et les courbes ne se compareraient pas. La dernière colonne du tableau, elle, ne
@@ -2533,11 +2544,12 @@ runtime.show_table(("réseau", "paramètres", "exactitude de test"), rows)
 
 # %% [markdown]
 # Deux points et demi de plus que LeNet-5, pour quatre à cinq fois plus de paramètres et bien plus
-# de calcul. La validation saute tant que le taux est grand, puis se stabilise quand il décroît ;
-# et l'écart entre entraînement et validation est moitié moindre que celui de LeNet-5. Cette
-# exactitude n'a qu'une graine. Un aveu : un premier essai, plus court, restait un peu au-dessous
-# de 93 % au test alors que sa validation montait encore, et nous l'avons prolongé. C'est le seul
-# choix du chapitre fait après avoir vu le test.
+# de calcul. La validation saute tant que le taux est grand, puis se stabilise quand il décroît.
+# L'écart affiché entre entraînement et validation est moitié moindre que celui de LeNet-5, mais
+# l'abandon et les retournements, actifs à l'entraînement, abaissent la première courbe (exercice
+# 4). L'exactitude de test n'a qu'une graine. Un aveu : un premier essai, plus court, restait un
+# peu au-dessous de 93 % au test alors que sa validation montait encore, et nous l'avons prolongé.
+# C'est le seul choix du chapitre fait après avoir vu le test.
 
 # %% [markdown]
 # ## La phase de test
@@ -2700,11 +2712,11 @@ runtime.show_table(("objet", "préparation", "réponse", "probabilité"), rows)
 
 # %% [markdown]
 # Bien préparées, les photographies sont reconnues. Non inversées, elles ne le sont plus. Non
-# cadrées, elles le sont encore, mais le réseau hésite. De 0 à 255, la réponse est juste et la
-# probabilité absurde : des entrées 255 fois trop grandes donnent des scores trop grands, comme le
-# ferait une température trop basse. Aucun de ces défauts n'interrompt le programme : le réseau
-# répond toujours. (Avec les chiffres de remplacement du profil rapide, les réponses sont moins
-# assurées.)
+# cadrées, elles le sont encore, mais le réseau hésite. De 0 à 255, la réponse est encore juste et
+# le défaut passe inaperçu : des entrées 255 fois trop grandes donnent des scores trop grands, donc
+# des probabilités proches de 100 %, méritées ou non, comme le ferait une température trop basse.
+# Aucun de ces défauts n'interrompt le programme : le réseau répond toujours. (Avec les chiffres de
+# remplacement du profil rapide, les réponses sont moins assurées.)
 #
 # ### Une image d'aucune classe
 #
@@ -2761,10 +2773,11 @@ print(
 
 # %% [markdown]
 # Le softmax répartit la probabilité entre les dix classes connues : « aucune d'elles » n'existe
-# pas. Le réseau répond donc même à une image noire, par ses seuls biais. Sa confiance est
-# d'ordinaire plus basse que sur de vraies images, et un seuil écarterait une partie de ces
-# intruses, pas toutes : le chat passe pour une sandale à près de trois contre un. La température
-# n'y change presque rien, elle qui est réglée sur des images connues.
+# pas. Le réseau répond donc même à une image noire, par ses seuls biais. Sa confiance est ici plus
+# basse que sur la plupart des vêtements, et un seuil écarterait une partie de ces intruses, pas
+# toutes : le chat passe pour une sandale à près de trois contre un. La température n'y change
+# presque rien : réglée sur des images connues, où ce réseau peu entraîné est déjà presque calibré,
+# elle est proche de 1.
 
 # %% [markdown]
 # ## À retenir
