@@ -532,6 +532,7 @@ def probed_stack(slope):
     return model, [keras.Model(inputs, sums) for sums in before]
 
 
+# %%
 def dying_run():
     found = {}
     for name, slope in SLOPES.items():
@@ -638,6 +639,8 @@ rectified = relu(MAP)
 pooled = {kind: pool2d(rectified, 2, 2, kind) for kind in REDUCTIONS}
 
 
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : la carte et ses trois réductions
 def draw_pooling(table, pooled):
     """La carte, dont chaque fenêtre a sa couleur, puis une case par fenêtre."""
     colours = np.array(["#CFE8F5", "#FBE3D3", "#D5EFE3", "#F3D9E8"]).reshape(2, 2)
@@ -1845,6 +1848,7 @@ def draw_paths(paths, seen):
     return fig
 
 
+# %%
 paths = {name: descend(rule, rate, 40) for name, (rule, rate, _) in RULES.items()}
 figures.animate(
     [draw_paths(paths, seen) for seen in (1, 2, 3, 5, 8, 12, 18, 26, 40)],
@@ -2102,6 +2106,13 @@ def cosine(epochs, images, rate=2e-3):
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, updates))
 
 
+# %% [markdown]
+# Outre l'exactitude, nous garderons de quoi juger les probabilités du réseau : par tranche de
+# confiance, ce qu'il annonce et ce qui arrive ; et la température qui convient le mieux aux images
+# de validation.
+
+
+# %%
 def reliability(probabilities, labels, edges):
     """Par tranche de confiance : nombre d'images, confiance moyenne, exactitude."""
     confidence = probabilities.max(axis=1)
@@ -2126,6 +2137,11 @@ def fit_temperature(z, labels):
     return minimize_scalar(loss, bounds=(0.2, 10), method="bounded").x
 
 
+# %% [markdown]
+# L'expérience : deux versions, trois graines ; le dernier réseau entraîné fournit le détail.
+
+
+# %%
 def lenet_run():
     found, images, labels = {}, x_train[:MANY_IMAGES], y_train[:MANY_IMAGES]
     for name, version in VERSIONS.items():
@@ -2325,6 +2341,11 @@ def plain_cnn(dropout=0.0, l2=0.0, augment=False):
     return keras.Model(inputs, layers.Dense(10, **penalty)(x))
 
 
+# %% [markdown]
+# Un essai : un remède, une graine. Les mesures finales se font une fois l'entraînement terminé,
+# sans abandon ni augmentation.
+
+# %%
 CURES = {
     "aucun": {},
     "abandon": {"dropout": 0.5},
@@ -2367,6 +2388,7 @@ def cured(name, seed):
     }
 
 
+# %%
 def overfitting_run():
     tried = list(CURES)[:: runtime.pick(quick=2, full=1)]
     return {name: [cured(name, seed) for seed in SEEDS] for name in tried}

@@ -1215,6 +1215,7 @@ def variant_data(name, labels, seed):
     return PairSequence(x_train, *scheme(labels, seed), seed)
 
 
+# %%
 def variants_run():
     test_pairs, test_same = make_pairs(y_test, seed=1)
     runs = {name: {"train": [], "test": []} for name in VARIANTS}
@@ -1240,6 +1241,8 @@ def variants_run():
 
 
 variants = experiment("variants", variants_run)
+
+# %%
 rows = [
     (
         title,
