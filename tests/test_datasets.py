@@ -382,6 +382,42 @@ def test_pretrained(data, tmp_path, monkeypatch, place):
     assert datasets.pretrained("net.weights.h5") is None
 
 
+@pytest.mark.parametrize("place", ["data/pretrained", "keras/models"])
+def test_imagenet_classes(data, tmp_path, monkeypatch, place):
+    assert datasets.imagenet_classes() is None
+    index = tmp_path / place / "imagenet_class_index.json"
+    index.parent.mkdir(parents=True)
+    index.write_text('{"1": ["n2", "chien"], "0": ["n1", "chat"]}', encoding="utf8")
+    assert datasets.imagenet_classes() == [("n1", "chat"), ("n2", "chien")]
+    index.write_text("{", encoding="utf8")
+    with pytest.raises(DataUnavailable, match="abîmé"):
+        datasets.imagenet_classes()
+
+
+def test_imagenet_classes_without_network(data, monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "full")
+
+    def refused(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(datasets.keras.utils, "get_file", refused)
+    with pytest.raises(DataUnavailable, match="Que faire"):
+        datasets.imagenet_classes()
+
+
+def test_imagenet_classes_downloaded(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "full")
+    index = tmp_path / "index.json"
+    index.write_text('{"0": ["n1", "chat"]}', encoding="utf8")
+    digest = hashlib.md5(index.read_bytes()).hexdigest()
+    monkeypatch.setattr(datasets, "CLASS_INDEX", (index.as_uri(), digest))
+    assert datasets.imagenet_classes() == [("n1", "chat")]
+    monkeypatch.setattr(datasets, "CLASS_INDEX", (index.as_uri(), "0" * 32))
+    (tmp_path / "keras/models/index.json").unlink()
+    with pytest.raises(DataUnavailable):
+        datasets.imagenet_classes()
+
+
 def test_default_folder_is_in_the_repository(data, monkeypatch):
     monkeypatch.delenv("COURSE_DATA_DIR")
     assert datasets.data_dir() == runtime.ROOT / "data"

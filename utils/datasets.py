@@ -8,6 +8,7 @@ forces them. Every loader returns a `Dataset`; all of them may raise `DataUnavai
 import csv
 import gzip
 import itertools
+import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import keras
 import numpy as np
 from PIL import Image, ImageSequence
 from scipy.io import loadmat
@@ -445,3 +447,34 @@ def pretrained(name: str) -> Path | None:
         f"{data_dir() / 'pretrained'}. En profil rapide (COURSE_PROFILE=quick), le chapitre s'en "
         "passe et le dit."
     )
+
+
+CLASS_INDEX = (  # the list that keras.applications downloads, and its MD5 there
+    "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json",
+    "c2c37ea517e94d9795004a39431a14cb",
+)
+
+
+def imagenet_classes() -> list[tuple[str, str]] | None:
+    """The 1,000 classes of ILSVRC, in the order of the networks' outputs: (WordNet id, name).
+
+    Looked for like the weights (`pretrained`). Not there: None in quick profile; in full, Keras
+    downloads it to its cache, or `DataUnavailable` says what to do.
+    """
+    url, md5 = CLASS_INDEX
+    name = url.rsplit("/", 1)[-1]
+    try:
+        path = pretrained(name)
+    except DataUnavailable as missing:
+        keras_home().mkdir(parents=True, exist_ok=True)  # else get_file writes in /tmp
+        try:
+            path = keras.utils.get_file(
+                name, url, cache_subdir="models", cache_dir=keras_home(), file_hash=md5
+            )
+        except Exception:  # noqa: BLE001 - what get_file raises is not documented
+            raise missing from None
+    if path is None:
+        return None
+    with reading(Path(path)):
+        index = json.loads(Path(path).read_text(encoding="utf8"))
+        return [tuple(index[str(k)]) for k in range(len(index))]

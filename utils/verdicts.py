@@ -15,6 +15,7 @@ CLAIMS = runtime.ROOT / "book" / "claims.yml"
 VERDICT_MIME = "application/vnd.course.verdict+json"
 CONFIRMED, CORRECTED, REFUTED = "confirmé", "corrigé", "réfuté"
 NOT_DECIDABLE, PENDING = "non vérifiable ici", "à décider"
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, ten times faster
 MARKS = {CONFIRMED: "✓", CORRECTED: "✎", REFUTED: "✗", NOT_DECIDABLE: "∅", PENDING: "…"}
 RELATIONS: dict[str, Callable[[float, float], bool]] = {
     ">=": lambda measured, stated: measured >= stated,
@@ -95,7 +96,7 @@ def load_claims(path: Path = CLAIMS) -> dict[str, Claim]:
         gives no reason.
     """
     found: dict[str, Claim] = {}
-    for entry in yaml.safe_load(path.read_text(encoding="utf8")):
+    for entry in yaml.load(path.read_text(encoding="utf8"), YAML):
         claim = Claim(**entry)
         if claim.id in found:
             raise ValueError(f"{path.name}: {claim.id} is registered twice")
