@@ -110,6 +110,14 @@ def test_experiment_hash_follows_what_the_function_names():
     )
 
 
+def test_experiment_hash_ignores_a_namesake_of_its_variables():
+    train = "def train(rate):\n    for step in range(3):\n        rate *= step\n    return rate"
+    for other in ("def step(x):\n    return x", "def rate(x):\n    return x"):
+        defined = provenance.definitions([train, other])
+        alone = provenance.function_hash("train", provenance.definitions([train]))
+        assert provenance.function_hash("train", defined) == alone
+
+
 def test_experiment_hash_ignores_the_quick_profile():
     assert train_hash(
         CELL, HELPER, CONSTANT.replace("quick=1", "quick=2")

@@ -85,13 +85,20 @@ def function_hash(name: str, defined: Mapping[str, Definition]) -> str:
         current = waiting.pop()
         if current not in seen:
             seen[current] = canonical(defined[current])
-            names = {
-                node.id
-                for node in ast.walk(defined[current])
-                if isinstance(node, ast.Name)
-            }
-            waiting.extend(names & defined.keys())
+            waiting.extend(_outer_names(defined[current]) & defined.keys())
     return _digest("\n".join(seen[key] for key in sorted(seen)))
+
+
+def _outer_names(definition: Definition) -> set[str]:
+    """Return the names that a definition reads and does not bind itself.
+
+    A parameter or a variable may bear the name of a function of some other cell.
+    """
+    nodes = list(ast.walk(definition))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return {node.id for node in names} - bound
 
 
 def experiments(sources: Iterable[str]) -> dict[str, str]:
