@@ -78,6 +78,23 @@ def test_stages_add_up():
     assert sum(row[2] for row in rows) == 21  # 18, and three projections
 
 
+@pytest.mark.parametrize("build", [chapter.densenet, chapter.resnet])
+def test_stages_count_every_parameter(build):
+    depth = 121 if build is chapter.densenet else 50
+    model = build(depth, input_shape=(64, 64, 3), classes=10)
+    rows = chapter.stages(model)
+    assert sum(row[3] for row in rows) == model.count_params()
+
+
+def test_dense_shares():
+    inputs = keras.Input((4, 4, 1))
+    x = layers.Conv2D(2, 3, padding="same", use_bias=False)(inputs)
+    x = layers.Dense(3, use_bias=False)(layers.Flatten()(x))
+    parameters, operations = chapter.dense_shares(keras.Model(inputs, x))
+    assert parameters == pytest.approx(96 / (96 + 18))
+    assert operations == pytest.approx(96 / (96 + 16 * 18))
+
+
 # --- the architectures -------------------------------------------------------------------------
 
 PUBLISHED = {  # name: (build, parameters with moving statistics, billions of operations, depth)
@@ -205,14 +222,6 @@ def test_direct_sources_of_a_dense_block():
     reads = [len(read) for layer, read in sources.items() if layer.filters == 8]
     assert reads == [1, 2, 3, 4]
     assert [len(r) for layer, r in sources.items() if layer.filters == 2] == [1] * 4
-
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"), [((1,), 1), ((3,), 3), ((3, 3), 5), ((5, 3), 7), ((7,), 7)]
-)
-def test_receptive_field(sizes, expected):
-    assert chapter.receptive_field(sizes) == expected
-    assert chapter.field_solution([(size, 1) for size in sizes]) == expected
 
 
 # --- small networks ----------------------------------------------------------------------------
