@@ -1289,8 +1289,8 @@ print(f"{layer_depth(model)} couches, {number(learned, 0)} paramètres appris")
 assert learned == 11_295_240  # la version portée vers PyTorch (bninception)
 
 # %% [markdown]
-# Le compte est celui de la version portée vers
-# PyTorch (*bninception*) ; dans l'article, deux lignes de la table se contredisent.
+# Le compte est celui de la version portée vers PyTorch (*bninception*) ; dans l'article, deux
+# lignes de la table se contredisent.
 #
 # « Des convolutions 1 × 1 pour réduire la dimensionnalité […] avant d'appliquer des convolutions
 # plus grandes » : suivons, dans le graphe, ce que lit chaque convolution. La sortie d'un module est
@@ -1508,10 +1508,10 @@ verdict(
 #
 # $$\mathcal{H}(x) = \mathcal{F}(x) + x.$$
 #
-# Un ***raccourci*** porte l'entrée jusqu'à l'addition. Ne rien faire devient facile : $\mathcal{F}
-# = 0$. Voici les blocs de ResNet : le simple (18 et 34 couches), et le ***goulot*** (50 et plus),
-# dont la 3 × 3 travaille sur quatre fois moins de canaux. Quand la taille ou les canaux changent,
-# une convolution 1 × 1 *projette* l'entrée sur le raccourci.
+# Un ***raccourci*** porte l'entrée jusqu'à l'addition. Ne rien faire devient facile : il suffit que
+# $\mathcal{F}$ soit nulle. Voici les blocs de ResNet : le simple (18 et 34 couches), et le
+# ***goulot*** (50 et plus), dont la 3 × 3 travaille sur quatre fois moins de canaux. Quand la
+# taille ou les canaux changent, une convolution 1 × 1 *projette* l'entrée sur le raccourci.
 
 # %%
 EPSILON = 1.001e-5  # celui de keras.applications
@@ -1630,9 +1630,9 @@ verdict(
 )
 
 # %% [markdown]
-# Exactement l'entrée. Le *résidu* est l'autre branche, celle qui apprend. L'addition de l'entrée «
-# d'origine » n'est pourtant possible que si les formes s'accordent : comptons, dans ResNet-50, les
-# blocs où elle l'est.
+# Exactement l'entrée. Le *résidu* est l'autre branche, celle qui apprend. L'addition de l'entrée
+# « d'origine » n'est pourtant possible que si les formes s'accordent : comptons, dans ResNet-50,
+# les blocs où elle l'est.
 
 # %%
 adds = [layer for layer in model.layers if isinstance(layer, layers.Add)]
@@ -2847,8 +2847,7 @@ print(f"DenseNet-121 : {french(channels_solution(32, DENSENET[121]))}")
 #
 # Ajoutez à `BRICKS` une fonction `(x, filters)` qui rend autant de canaux que `filters`, puis
 # relancez l'expérience en profil complet. À budget égal, les briques économes peuvent être plus
-# larges. Regardez l'écart type
-# entre graines avant de conclure.
+# larges. Regardez l'écart type entre graines avant de conclure.
 #
 # </details>
 
