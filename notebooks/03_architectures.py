@@ -231,8 +231,8 @@ def show_stages(model):
 #
 # | | le document | les sources |
 # |:--|:--|:--|
-# | images et catégories | « ~ 14 millions », « 20 000 » | 14 197 122 et 21 841 (état de 2014) |
-# | images d'entraînement d'ILSVRC | « 1,2 million » | 1 281 167, et 50 000 de validation |
+# | images et catégories | « ~ 14 millions », « 20 000 » | 14 197 122 et 21 841 (état de 2014) |
+# | images d'entraînement d'ILSVRC | « 1,2 million » | 1 281 167, et 50 000 de validation |
 # | classes d'ILSVRC | « 1000 » | 1000 |
 # | le concours | « annuelle », « initiée en 2010 » | de 2010 à 2017 ; il n'a plus lieu |
 # | étiquettes | « humaines via Amazon Mturk » | oui, plusieurs votes par image |
@@ -470,7 +470,7 @@ print(f"aujourd'hui : {number(model.count_params(), 0)} paramètres appris")
 assert learned == 60_000
 
 # %% [markdown]
-# Exactement 60 000, le nombre que l'article annonce. Restent deux affirmations du document :
+# Exactement 60 000, le nombre que l'article annonce. Restent deux affirmations du document :
 
 # %%
 subsampling = next(layer for layer in original.layers if isinstance(layer, Subsampling))
@@ -824,7 +824,7 @@ del model, convolutions
 
 # %% [markdown]
 # Neuf paramètres sur dix ne coûtent presque rien à calculer : ils servent une fois par image. Les
-# poids des convolutions, huit fois moins nombreux, servent une fois par position, jusqu'à 50 176
+# poids des convolutions, huit fois moins nombreux, servent une fois par position, jusqu'à 50 176
 # fois. Pour la mémoire, le document a raison ; pour le calcul, non. **Paramètres et temps de calcul
 # sont deux choses différentes.**
 #
@@ -1017,7 +1017,7 @@ verdict("arch-googlenet-efficiency", alexnet_size / model.count_params())
 
 # %% [markdown]
 # Vingt-deux couches, et près de neuf fois moins de paramètres qu'AlexNet. (L'article dit douze fois
-# moins. Sa table additionne 6 798 K, où K vaut 1 024 : 6,96 millions, à 0,5 % de notre compte. Un
+# moins. Sa table additionne 6 798 K, où K vaut 1 024 : 6,96 millions, à 0,5 % de notre compte. Un
 # article suivant des mêmes auteurs dit 5 millions, d'où les douze fois.)
 #
 # Combien de ses convolutions 1 × 1 réduisent-elles les canaux, et que font ses maximums de pas 2 ?
@@ -1710,7 +1710,7 @@ verdict("arch-resnet-overcomes", means and means["residual"][-1] - means["plain"
 # réseau simple progresse encore : nous voyons qu'il apprend bien plus lentement, non où il
 # s'arrêterait ; l'article, qui entraîne jusqu'au bout, trouve toujours un écart. En validation,
 # l'écart à 34 couches est du même ordre, mais très inégal d'une graine à l'autre, et la profondeur
-# n'apporte presque rien au réseau résiduel : dix couches suffisent à 10 000 images et quatre
+# n'apporte presque rien au réseau résiduel : dix couches suffisent à 10 000 images et quatre
 # époques.
 #
 # ### Le gradient, couche par couche
