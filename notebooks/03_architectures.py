@@ -229,7 +229,7 @@ def show_stages(model):
 # qui en a tiré mille classes. Le document en donne les nombres. Une exécution ne peut pas recompter
 # quatorze millions d'images ; les sources, elles, sont citées en fin de chapitre :
 #
-# | | le document | les sources |
+# | ce qui est compté | le document | les sources |
 # |:--|:--|:--|
 # | images et catégories | « ~ 14 millions », « 20 000 » | 14 197 122 et 21 841 (état de 2014) |
 # | images d'entraînement d'ILSVRC | « 1,2 million » | 1 281 167, et 50 000 de validation |

@@ -37,6 +37,8 @@ def load(name: str) -> ModuleType:
 
 
 def _defines(node: ast.stmt) -> bool:
+    if isinstance(node, ast.AugAssign):
+        return isinstance(node.target, ast.Name) and node.target.id.isupper()
     if isinstance(node, ast.Assign):
         names = [target.id for target in node.targets if isinstance(target, ast.Name)]
         return len(names) == len(node.targets) and all(name.isupper() for name in names)

@@ -242,7 +242,7 @@ def test_stacks_differ_by_the_addition_only(depth):
         keras.utils.set_random_seed(0)
         model = chapter.stacked(depth, shortcut)
         found.append(model)
-        assert chapter.layer_depth(model) == depth
+    assert chapter.layer_depth(found[0]) == depth
     for plain, residual in zip(*(model.weights for model in found), strict=True):
         np.testing.assert_array_equal(to_numpy(plain), to_numpy(residual))
     assert chapter.multiply_adds(found[0]) == chapter.multiply_adds(found[1])
