@@ -124,9 +124,18 @@ def test_experiment_hash_ignores_the_quick_profile():
     ) == train_hash(CELL, HELPER, CONSTANT)
 
 
+def test_a_quick_size_given_afterwards_leaves_the_hash_alone():
+    always, reduced = (
+        "EPOCHS = 20\n",
+        "EPOCHS = runtime.pick(quick=1, full=20, cpu=10)\n",
+    )
+    assert train_hash(CELL, HELPER, CONSTANT) == train_hash(CELL, HELPER, always)
+    assert train_hash(CELL, HELPER, reduced) != train_hash(CELL, HELPER, always)
+
+
 def test_hash_is_the_same_on_every_python():
     """Computed once with Python 3.11; the syntax tree has other empty fields in 3.12 and 3.13."""
-    assert train_hash(CELL, HELPER, CONSTANT) == "00a9ce403111029d"
+    assert train_hash(CELL, HELPER, CONSTANT) == "a48be4e7d4d07784"
 
 
 def test_experiments_are_found_in_the_cells():

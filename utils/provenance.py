@@ -15,21 +15,25 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).resolve().parents[1] / "book" / "results"
-DISTANT = {"quick"}  # keywords of runtime.pick that a full run does not depend on
 
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign
 
 
 def canonical(node: Any) -> str:
-    """Write a syntax tree as text, without docstrings and whatever Python versions write apart."""
+    """Write a syntax tree as text, without docstrings and whatever Python versions write apart.
+
+    Of `runtime.pick`, only what a full run depends on is written: giving a constant a quick size
+    changes nothing.
+    """
     if isinstance(node, ast.AST):
         fields = dict(ast.iter_fields(node))
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
             fields["body"] = node.body[1:]
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "pick":
-            fields["keywords"] = [
-                key for key in node.keywords if key.arg not in DISTANT
-            ]
+            sizes = {key.arg: key.value for key in node.keywords if key.arg != "quick"}
+            if sizes.keys() == {"full"}:
+                return canonical(sizes["full"])
+            fields["keywords"] = [key for key in node.keywords if key.arg in sizes]
         parts = [
             f"{name}={canonical(value)}"
             for name, value in fields.items()
