@@ -2118,7 +2118,7 @@ SCALES = {  # paires par étage, filtres, côté de l'image
 def scaled(pairs, filters, side):
     """Réseau résiduel de deux étages, qui rapetisse d'abord l'image."""
     inputs = keras.Input((28, 28, 1))
-    x = layers.Resizing(side, side, antialias=True)(inputs)
+    x = layers.Resizing(side, side)(inputs)
     x = unit(x, filters)
     for width in (filters, 2 * filters):
         if width > filters:

@@ -1,0 +1,1940 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # L'apprentissage par transfert
+#
+# > **Objectifs.** À la fin de ce chapitre, vous saurez :
+# > - réutiliser un réseau déjà entraîné, de trois façons, et dire ce que chacune coûte ;
+# > - éviter quatre pièges : prétraitement oublié, normalisation par lots qui dérive, taux
+# >   d'apprentissage trop grand, fuite de données ;
+# > - choisir un scénario d'après la taille de vos données et leur ressemblance avec celles du
+# >   réseau, mesures à l'appui ;
+# > - mettre à l'épreuve ce qu'on dit des réseaux convolutifs, en bien et en mal ;
+# > - entraîner le même réseau sur plusieurs processeurs.
+#
+# | | |
+# |:--|:--|
+# | **Prérequis** | les chapitres 1 à 3 |
+# | **Document étudié** | 004, chapitre 2 : optimiser les réseaux à convolution |
+# | **Données** | Fashion-MNIST, membranes de neurones (ISBI 2012), Oxford-IIIT Pet ; hors ligne, des images dessinées |
+# | **Durée** | quatre heures de lecture et d'exercices ; exécution rapide : une minute |
+#
+# Un réseau entraîné sur une tâche en sait-il assez pour une autre ? Le document répond par des
+# listes : trois scénarios, deux contraintes, cinq avantages, cinq inconvénients. Nous allons
+# **exécuter chaque ligne de ces listes**.
+
+# %% cellView="form" tags=["setup", "hide-input"]
+# @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = "https://github.com/vision-profonde/cours"
+
+if "COLAB_RELEASE_TAG" in os.environ:
+    root = Path("/content/cours")
+    if not root.exists():
+        copy = subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, str(root)]
+        )
+        if copy.returncode:
+            raise SystemExit(
+                "Copie du cours impossible : vérifiez la connexion, puis relancez."
+            )
+    needed = ("nbclient", "nbformat", "pooch", "skimage", "sklearn", "yaml")
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
+    if missing:
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True
+        )
+else:
+    folders = [Path.cwd(), *Path.cwd().parents]
+    root = next(
+        (path for path in folders if (path / "utils" / "runtime.py").exists()), None
+    )
+    if root is None:
+        raise SystemExit(
+            f"Ouvrez ce notebook dans une copie du cours : git clone {REPOSITORY}"
+        )
+sys.path.insert(0, str(root))
+_ = importlib.import_module("utils.runtime")  # avant Keras : fait taire ses messages
+
+# %%
+import inspect
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from time import perf_counter
+from typing import NamedTuple
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from keras import layers, ops
+from scipy import ndimage, stats
+from skimage.feature import hog
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from utils import datasets, figures, runtime, zoo
+from utils.autodiff import value_and_grad
+from utils.execute import experiment
+from utils.figures import number, percent, spread
+from utils.verdicts import french, summary, verdict
+
+# %% [markdown]
+# Toutes les tailles du chapitre sont choisies ici.
+
+# %%
+SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
+SOURCE_IMAGES = runtime.pick(quick=400, full=12_000)
+SIZES = runtime.pick(quick=(20,), full=(20, 100, 1_000, 5_000))
+TEST_IMAGES = runtime.pick(quick=100, full=2_000)
+UPDATES = runtime.pick(quick=2, full=200)
+EPOCHS = runtime.pick(quick=1, full=6)
+BATCH = 32
+EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
+
+runtime.start("04_transfer_learning")
+garments = datasets.garments()
+membranes = datasets.membranes()
+pets = datasets.pets(size=96, limit=runtime.pick(quick=40, full=None))
+runtime.banner(garments, membranes, pets)
+
+# %% [markdown]
+# ## Un réseau, deux tâches nouvelles
+#
+# Il nous faut un réseau *source*, déjà entraîné, et des tâches *cibles* pour lesquelles il ne l'a
+# pas été. Pour tout mesurer plusieurs fois, prenons-le petit : un réseau de cinq convolutions, qui
+# apprend six des dix classes de Fashion-MNIST. Le vrai réseau, entraîné sur ImageNet, viendra
+# ensuite, et passera par les mêmes fonctions.
+#
+# - La ***tâche source*** : six classes de vêtements.
+# - La cible *semblable* : les quatre autres classes, dans des images de la même collection.
+# - La cible *différente* : des tissus nerveux au microscope électronique. Un carré d'image contient
+#   beaucoup de membranes, ou peu : il faut dire lequel.
+
+
+# %%
+class Task(NamedTuple):
+    x: np.ndarray  # (n, h, w, canaux)
+    y: np.ndarray  # (n,)
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+    @property
+    def classes(self):
+        return len(np.unique(self.y))
+
+
+def to_input(images):
+    """Octets (n, h, w) -> réels de 0 à 1, avec un canal : (n, h, w, 1)."""
+    return images[..., None].astype("float32") / 255
+
+
+# %%
+SOURCE_CLASSES, TARGET_CLASSES = (0, 1, 2, 3, 5, 7), (4, 6, 8, 9)
+
+
+def garment_task(classes, limit=None):
+    """Les images de quelques classes, renumérotées à partir de 0."""
+    parts = []
+    for images, labels, most in (
+        (garments.x_train, garments.y_train, limit),
+        (garments.x_test, garments.y_test, TEST_IMAGES),
+    ):
+        kept = np.isin(labels, classes)
+        parts += [to_input(images[kept][:most])]
+        parts += [np.searchsorted(classes, labels[kept][:most])]
+    return Task(*parts)
+
+
+# %% [markdown]
+# Les carrés d'entraînement viennent de vingt coupes, ceux de test des dix autres : deux carrés de
+# la même coupe peuvent se recouvrir, et l'un aurait trahi l'autre. Nous y reviendrons.
+
+
+# %%
+def membrane_squares(slices, n, side, seed, limits=None):
+    """Carrés tirés au hasard : la moitié pauvres en membranes (0), l'autre riches (1).
+
+    `limits` : part de membrane au-dessous et au-dessus de laquelle un carré est pauvre, ou riche ;
+    par défaut, les tiers. -> octets (n, side, side), étiquettes (n,), les deux limites.
+    """
+    rng = np.random.default_rng(seed)
+    images, labels = membranes.images[slices], membranes.labels[slices]
+    places = rng.integers(
+        (len(images), *np.subtract(images.shape[1:], side)), size=(4 * n, 3)
+    )
+    windows = [
+        np.s_[k, row : row + side, column : column + side] for k, row, column in places
+    ]
+    share = np.array([np.mean(labels[window] == 0) for window in windows])
+    limits = np.quantile(share, (1 / 3, 2 / 3)) if limits is None else limits
+    kept = [np.flatnonzero(share <= limits[0]), np.flatnonzero(share >= limits[1])]
+    order = rng.permutation(np.concatenate([which[: n // 2] for which in kept]))
+    squares = np.stack([images[windows[k]] for k in order])
+    return squares, (share[order] >= limits[1]).astype(int), limits
+
+
+def membrane_task(n, side, prepare):
+    """Vingt coupes pour apprendre, dix pour juger."""
+    x, y, limits = membrane_squares(slice(0, 20), n, side, seed=0)
+    x_test, y_test, _ = membrane_squares(
+        slice(20, 30), TEST_IMAGES, side, seed=1, limits=limits
+    )
+    return Task(prepare(x), y, prepare(x_test), y_test)
+
+
+def halved(squares):
+    """Carrés de 56 points réduits à 28 : la taille des vêtements."""
+    n = len(squares)
+    return to_input(squares.reshape(n, 28, 2, 28, 2).mean(axis=(2, 4)))
+
+
+# %%
+SOURCE = garment_task(SOURCE_CLASSES, SOURCE_IMAGES)
+TASKS = {
+    "semblable": garment_task(TARGET_CLASSES),
+    "différente": membrane_task(6_000, 56, halved),
+}
+names = [garments.class_names[k] for k in TARGET_CLASSES]
+few = {"semblable": names, "différente": ["peu", "beaucoup"]}
+
+# %% [markdown]
+# Quatre images de chaque, en notant la différence de nature :
+
+# %%
+shown = [task.x[:4] for task in TASKS.values()]
+figures.show(
+    figures.grid(
+        [image for images in shown for image in images],
+        titles=[
+            few[name][label] for name, task in TASKS.items() for label in task.y[:4]
+        ],
+        columns=4,
+        row_labels=list(TASKS),
+    ),
+    alt="Quatre images de chaque tâche. Semblable : "
+    + ", ".join(names[k] for k in TASKS["semblable"].y[:4])
+    + ". Différente : des tissus gris et bruités, traversés de membranes sombres.",
+)
+
+# %% [markdown]
+# Le réseau n'a ni `Flatten` ni taille imposée à sa sortie : une ***moyenne globale*** résume chacune
+# des 64 dernières cartes par un nombre. Ce vecteur de 64 ***caractéristiques*** est ce que nous
+# réutiliserons. Les statistiques de la normalisation par lots suivent vite (`momentum=0.9`) : avec
+# la valeur de Keras, 0,99, elles auraient du retard après si peu de mises à jour.
+
+
+# %%
+STAGES = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1))  # filtres, pas
+
+
+def small_network():
+    """La base : image (28, 28, 1) -> 64 caractéristiques."""
+    x = inputs = keras.Input((28, 28, 1))
+    for k, (filters, strides) in enumerate(STAGES, start=1):
+        x = layers.Conv2D(
+            filters, 3, strides, padding="same", use_bias=False, name=f"conv{k}"
+        )(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm{k}")(x)
+        x = layers.ReLU(name=f"relu{k}")(x)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x), name="small")
+
+
+def classifier(base, classes):
+    """Pose sur une base une couche dense, qui rend des scores : la *tête*."""
+    inputs = keras.Input(base.input_shape[1:])
+    return keras.Model(inputs, layers.Dense(classes, name="head")(base(inputs)))
+
+
+# %% [markdown]
+# Une seule fonction entraîne tous les réseaux du chapitre. Pour comparer des tailles très
+# différentes, elle assure un nombre minimal de mises à jour : vingt images sont vues beaucoup plus
+# de fois que cinq mille.
+
+
+# %%
+def fit(model, x, y, rate, updates=UPDATES, batch=BATCH, **options):
+    """Entraîne un réseau qui rend des scores : `EPOCHS` époques, `updates` mises à jour au moins.
+
+    Peu nombreuses, les images sont répétées, pour qu'une époque compte une dizaine de lots.
+    """
+    times = max(1, min(updates, 10) * batch // len(x))
+    x, y = np.concatenate([x] * times), np.concatenate([y] * times)
+    epochs = -(-updates * batch // len(x))
+    if times == 1:
+        epochs = max(epochs, EPOCHS)
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        run_eagerly=EAGER,
+    )
+    return model.fit(x, y, batch, epochs, verbose=0, **options).history
+
+
+def scores(model, x):
+    """Sorties d'un réseau, en mode d'inférence, par paquets : (n, ...)."""
+    packs = np.array_split(x, len(x) // 500 + 1)
+    return np.concatenate(
+        [ops.convert_to_numpy(model(pack, training=False)) for pack in packs]
+    )
+
+
+def accuracy(model, x, y):
+    """Part des images dont le plus haut score est celui de la bonne classe."""
+    return np.mean(scores(model, x).argmax(axis=-1) == y)
+
+
+# %%
+def source_model():
+    keras.utils.set_random_seed(0)
+    model = classifier(small_network(), SOURCE.classes)
+    fit(model, SOURCE.x, SOURCE.y, 1e-3)
+    return model
+
+
+SOURCE_MODEL = source_model()
+BASE = SOURCE_MODEL.get_layer("small")
+source_accuracy = accuracy(SOURCE_MODEL, SOURCE.x_test, SOURCE.y_test)
+print(f"{BASE.count_params()} paramètres dans la base")
+print(f"exactitude de test sur les six classes source : {number(source_accuracy, 3)}")
+
+# %% [markdown]
+# ## Les trois scénarios
+#
+# ### À partir de zéro
+#
+# « L'entraînement d'un réseau à convolution à partir de zéro […] implique l'initialisation du
+# réseau avec des poids aléatoires. » C'est le point de comparaison : la même architecture, sans
+# rien de ce que la source a appris. Un réseau au hasard répond-il vraiment au hasard ?
+
+
+# %%
+def blank_copy(base):
+    """La même architecture, de nouveaux poids ; des statistiques de normalisation rapides."""
+    copy = keras.models.clone_model(base)
+    for layer in copy.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.9
+    return copy
+
+
+def from_scratch(base, x, y, classes, **budget):
+    """Tout est à apprendre, base et tête."""
+    model = classifier(blank_copy(base), classes)
+    fit(model, x, y, 1e-3, **budget)
+    return model
+
+
+target = TASKS["semblable"]
+guesses = []
+for seed in range(5):
+    keras.utils.set_random_seed(seed)
+    blank = classifier(blank_copy(BASE), target.classes)
+    guesses.append(accuracy(blank, target.x_test, target.y_test))
+print("réseaux au hasard :", ", ".join(number(guess) for guess in guesses))
+verdict("transfer-scratch-random", np.mean(guesses))
+
+# %% [markdown]
+# En moyenne, une réponse sur quatre est juste : ce que donnerait un dé à quatre faces.
+#
+# ### Un extracteur de caractéristiques fixe
+#
+# « On supprime la dernière couche entièrement connectée […], puis on traite le reste du CNN comme
+# un extracteur de caractéristiques fixes. » Les poids de la base sont ***gelés***
+# (`trainable = False`) ; seule la nouvelle tête apprend. Puisque la base ne change pas, la sortie
+# qu'elle donne à une image ne change pas non plus : calculons-la **une fois**, et entraînons la
+# tête sur ces vecteurs.
+
+
+# %%
+def duplicate(base):
+    """Une copie, poids compris : l'original servira à tous les essais."""
+    copy = keras.models.clone_model(base)
+    copy.set_weights(base.get_weights())
+    return copy
+
+
+def frozen(base, x, y, classes, **_):
+    """Base gelée ; la tête apprend sur des caractéristiques calculées une seule fois."""
+    features = scores(base, x)
+    inputs = keras.Input(features.shape[1:])
+    head = keras.Model(inputs, layers.Dense(classes)(inputs))
+    fit(head, features, y, rate=1e-2)
+    model = classifier(duplicate(base), classes)
+    model.layers[1].trainable = False
+    model.layers[-1].set_weights(head.layers[-1].get_weights())
+    return model
+
+
+# %% [markdown]
+# Vérifions trois choses : la base n'a pas bougé d'un bit ; il ne reste que les paramètres de la
+# tête à apprendre ; le réseau complet, image en entrée, répond comme la tête sur les vecteurs.
+
+# %%
+few_x, few_y = target.x[:1_000], target.y[:1_000]
+keras.utils.set_random_seed(0)
+model = frozen(BASE, few_x, few_y, target.classes)
+unchanged = all(
+    np.array_equal(before, after)
+    for before, after in zip(BASE.get_weights(), model.layers[1].get_weights())
+)
+learned = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+print(f"{learned} paramètres appris sur {model.count_params()}")
+kernel, bias = model.layers[-1].get_weights()
+by_hand = scores(BASE, target.x_test) @ kernel + bias
+assert np.allclose(scores(model, target.x_test), by_hand, atol=1e-3)
+verdict("transfer-frozen-fixed", unchanged)
+verdict("transfer-synonym", not unchanged)
+print(f"exactitude : {number(accuracy(model, target.x_test, target.y_test), 3)}")
+
+# %% [markdown]
+# ### L'affinage
+#
+# « Affiner les poids du réseau pré-entraîné en poursuivant la rétropropagation. » L'***affinage***
+# (*fine-tuning*) part du modèle précédent, base et tête, puis libère les poids et continue, **à
+# petit pas** : un taux d'apprentissage dix fois plus petit. La tête a déjà appris : partie du
+# hasard, elle enverrait dans la base de grands gradients sans signification.
+
+
+# %%
+def thaw(base, kept=0):
+    """Libère une base, sauf ses `kept` premières couches et toutes ses normalisations."""
+    base.trainable = True
+    for k, layer in enumerate(base.layers):
+        if k < kept or isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+
+
+def fine_tuned(base, x, y, classes, rate=1e-4, kept=0, **budget):
+    """D'abord la tête seule, puis la base avec elle, à petit pas."""
+    model = frozen(base, x, y, classes)
+    thaw(model.layers[1], kept)
+    fit(model, x, y, rate, **budget)
+    return model
+
+
+# %% [markdown]
+# La phrase du document mérite d'être relue : « il est possible de régler avec précision toutes les
+# couches du CNN, **ou** il est possible d'affiner toutes les couches **ou** seulement les couches
+# supérieures ». Les deux premières branches sont la même ; il manquait « ou de garder fixes les
+# premières ». Voici les vraies possibilités, en gelant plus ou moins de couches depuis l'entrée.
+
+# %%
+KEPT = {"aucune": 0, "conv1 à conv2": 7, "conv1 à conv4": 13, "toutes": 17}
+
+
+def kept_run():
+    found = {}
+    for name, kept in runtime.pick(quick={"aucune": 0}, full=KEPT).items():
+        found[name] = {kind: [] for kind in TASKS}
+        for kind, task in TASKS.items():
+            for seed in SEEDS:
+                keras.utils.set_random_seed(seed)
+                x, y = sample(task, SOME, seed)
+                model = fine_tuned(BASE, x, y, task.classes, kept=kept)
+                found[name][kind].append(accuracy(model, task.x_test, task.y_test))
+    return found
+
+
+def sample(task, size, seed):
+    """`size` images tirées au hasard, classes également servies."""
+    x, _, y, _ = train_test_split(
+        task.x, task.y, train_size=size, stratify=task.y, random_state=seed
+    )
+    return x, y
+
+
+SOME = runtime.pick(quick=20, full=1_000)
+tuned = experiment("kept", kept_run)
+
+# %%
+shown = tuned.values
+rows = [
+    (name, *(spread(accuracies) for accuracies in found.values()))
+    for name, found in shown.items()
+]
+runtime.show_table(("couches gelées", *(f"cible {kind}" for kind in TASKS)), rows)
+full = tuned.full
+choices = full and len({french(np.mean(f["différente"])) for f in full.values()})
+verdict("transfer-fine-tuning-choices", choices)
+
+# %% [markdown]
+# COMMENT-KEPT
+#
+# Le document écrit aussi « le transfert d'apprentissage (fine-tuning) », comme si les deux mots
+# n'en faisaient qu'un. L'affinage est *une* façon de transférer ; l'extracteur fixe, où la base n'a
+# pas bougé d'un bit, en est une autre.
+
+# %% [markdown]
+# ### Va-t-on plus vite ?
+#
+# Le transfert doit permettre « d'accélérer le processus d'apprentissage ». Suivons l'exactitude
+# époque par époque, sur mille images.
+
+
+# %%
+def speed_run():
+    task, found = TASKS["semblable"], {"zéro": [], "affiné": []}
+    judged = {"validation_data": (task.x_test[:1_000], task.y_test[:1_000])}
+    for seed in SEEDS:
+        x, y = sample(task, SOME, seed)
+        keras.utils.set_random_seed(seed)
+        scratch = classifier(blank_copy(BASE), task.classes)
+        tuned = frozen(BASE, x, y, task.classes)
+        start = accuracy(tuned, *judged["validation_data"])
+        thaw(tuned.layers[1])
+        for name, model, rate in (("zéro", scratch, 1e-3), ("affiné", tuned, 1e-4)):
+            history = fit(model, x, y, rate, 2 * UPDATES, **judged)
+            found[name].append(history["val_accuracy"])
+        found.setdefault("gelé", []).append(start)
+    return found
+
+
+speed = experiment("speed", speed_run)
+
+# %%
+shown = speed.values
+fig = figures.curves(
+    {name: shown[name] for name in ("zéro", "affiné")},
+    xlabel="époque",
+    ylabel="exactitude, cible semblable",
+    levels={"base gelée": np.mean(shown["gelé"])},
+)
+means = {name: np.mean(shown[name], axis=0) for name in ("zéro", "affiné")}
+figures.show(
+    fig,
+    alt="Exactitude époque par époque. À partir de zéro, elle passe de "
+    f"{number(means['zéro'][0])} à {number(means['zéro'][-1])} ; en affinant, de "
+    f"{number(means['affiné'][0])} à {number(means['affiné'][-1])}. Base gelée : "
+    f"{number(np.mean(shown['gelé']))}.",
+)
+
+
+# %%
+def epochs_to(curve, level):
+    """Première époque (à partir de 1) où la courbe atteint un niveau ; sinon, une de plus."""
+    return int(np.argmax(curve >= level)) + 1 if max(curve) >= level else len(curve) + 1
+
+
+full = speed.full
+if full:
+    level = np.mean(full["zéro"], axis=0).max()
+    reached = [
+        epochs_to(np.mean(full[name], axis=0), level) for name in ("affiné", "zéro")
+    ]
+    print(
+        f"époques pour atteindre {number(level, 3)} : {reached[0]}, contre {reached[1]}"
+    )
+verdict("transfer-accelerates", full and reached[1] / reached[0])
+
+# %% [markdown]
+# COMMENT-SPEED
+#
+# ## Quatre pièges
+#
+# ### Le prétraitement oublié
+#
+# Une base ne comprend que les images préparées comme à son apprentissage. Donnons à la nôtre des
+# pixels de 0 à 255 au lieu de 0 à 1 : aucune erreur n'apparaît, et rien ne va plus.
+
+# %%
+forgotten = accuracy(SOURCE_MODEL, 255 * SOURCE.x_test, SOURCE.y_test)
+print(f"tâche source : {number(source_accuracy, 3)}, puis {number(forgotten, 3)}")
+
+keras.utils.set_random_seed(0)
+relearned = frozen(BASE, 255 * few_x, few_y, target.classes)
+rows = [
+    ("bonne, bonne", accuracy(model, target.x_test, target.y_test)),
+    ("bonne, oubliée", accuracy(model, 255 * target.x_test, target.y_test)),
+    ("oubliée, oubliée", accuracy(relearned, 255 * target.x_test, target.y_test)),
+]
+runtime.show_table(
+    ("préparation à l'apprentissage, au test", "cible semblable"),
+    [(name, number(value, 3)) for name, value in rows],
+)
+
+# %% [markdown]
+# COMMENT-PREPROCESS
+#
+# ### La normalisation par lots qui dérive
+#
+# « Geler » une base veut dire deux choses : ne plus apprendre ses poids, et ne plus mettre à jour
+# les *statistiques* de ses normalisations. `layer.trainable = False` fait les deux. Trois façons de
+# croire l'avoir fait :
+#
+# - ne geler que les poids (`variable.trainable = False`, ou `requires_grad = False` dans PyTorch) :
+#   les normalisations restent en mode d'entraînement, et leurs moyennes glissent à chaque lot ;
+# - libérer toute la base pour l'affiner, normalisations comprises ;
+# - appeler la base avec `training=False`, comme le [guide officiel de
+#   Keras](https://keras.io/guides/transfer_learning/) le recommande. Essayons.
+
+# %%
+keras.utils.set_random_seed(0)
+inputs = keras.Input((28, 28, 1))
+trusted = duplicate(BASE)
+outputs = layers.Dense(target.classes)(trusted(inputs, training=False))
+fit(keras.Model(inputs, outputs), few_x, few_y, rate=1e-4, updates=5)
+norm, before = trusted.get_layer("norm1"), BASE.get_layer("norm1")
+drifted = not np.allclose(norm.get_weights()[2], before.get_weights()[2])
+print(f"les moyennes ont bougé malgré training=False : {drifted}")
+assert drifted
+
+# %% [markdown]
+# Dans Keras 3, `fit` appelle le modèle avec `training=True`, et cette valeur l'emporte sur celle que
+# l'on a donnée en le construisant ([la remarque a été faite à
+# Keras](https://github.com/keras-team/keras/issues/20285)). C'est pourquoi notre fonction `thaw` gèle
+# les normalisations une par une. Que coûte chaque erreur, avec cent images ?
+
+
+# %%
+def frozen_weights_only(base, x, y, classes):
+    """Le piège : aucun poids de la base n'apprend, mais ses statistiques changent."""
+    model = classifier(duplicate(base), classes)
+    for variable in model.layers[1].trainable_variables:
+        variable.trainable = False
+    fit(model, x, y, rate=1e-2)
+    return model
+
+
+def fine_tuned_whole(base, x, y, classes):
+    """L'autre piège : affiner sans geler les normalisations."""
+    model = frozen(base, x, y, classes)
+    model.layers[1].trainable = True
+    fit(model, x, y, rate=1e-4)
+    return model
+
+
+FREEZING = {
+    "gelée": frozen,
+    "poids gelés seulement": frozen_weights_only,
+    "affinée": fine_tuned,
+    "affinée, statistiques libres": fine_tuned_whole,
+}
+
+
+def drift_run():
+    task = TASKS["semblable"]
+    found = {name: {"target": [], "source": []} for name in FREEZING}
+    for name, strategy in FREEZING.items():
+        for seed in SEEDS:
+            keras.utils.set_random_seed(seed)
+            model = strategy(BASE, *sample(task, FEW, seed), task.classes)
+            former = classifier(model.layers[1], SOURCE.classes)
+            former.layers[-1].set_weights(SOURCE_MODEL.layers[-1].get_weights())
+            judged = accuracy(model, task.x_test, task.y_test)
+            found[name]["target"].append(judged)
+            kept = accuracy(former, SOURCE.x_test, SOURCE.y_test)
+            found[name]["source"].append(kept)
+    return found
+
+
+FEW = runtime.pick(quick=20, full=100)
+drift = experiment("drift", drift_run)
+
+# %%
+runtime.show_table(
+    ("base", "cible semblable", "tâche source, après coup"),
+    [
+        (name, spread(found["target"]), spread(found["source"]))
+        for name, found in drift.values.items()
+    ],
+)
+
+# %% [markdown]
+# COMMENT-DRIFT
+#
+# ### Un taux d'apprentissage trop grand
+#
+# Une base affinée à grands pas oublie ce qu'elle savait. Avec cent images de la cible semblable,
+# essayons cinq taux. À gauche de la figure, on ne s'éloigne pas de la base gelée ; à droite, on
+# repart presque de zéro.
+
+# %%
+RATES = runtime.pick(quick=(1e-4, 1e-1), full=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1))
+
+
+def rates_run():
+    task = TASKS["semblable"]
+    found = {"rates": RATES, "tuned": [], "frozen": [], "scratch": []}
+    for seed in SEEDS:
+        x, y = sample(task, FEW, seed)
+        for name, strategy in (("frozen", frozen), ("scratch", from_scratch)):
+            keras.utils.set_random_seed(seed)
+            model = strategy(BASE, x, y, task.classes)
+            found[name].append(accuracy(model, task.x_test, task.y_test))
+        row = []
+        for rate in RATES:
+            keras.utils.set_random_seed(seed)
+            model = fine_tuned(BASE, x, y, task.classes, rate)
+            row.append(accuracy(model, task.x_test, task.y_test))
+        found["tuned"].append(row)
+    return found
+
+
+rates = experiment("rates", rates_run)
+
+# %%
+shown = rates.values
+fig = figures.curves(
+    {"base affinée": shown["tuned"]},
+    x=shown["rates"],
+    xlabel="taux d'apprentissage de l'affinage",
+    ylabel="exactitude, cible semblable",
+    levels={
+        "base gelée": np.mean(shown["frozen"]),
+        "à partir de zéro": np.mean(shown["scratch"]),
+    },
+)
+fig.axes[0].set_xscale("log")
+means = np.mean(shown["tuned"], axis=0)
+figures.show(
+    fig,
+    alt="Exactitude selon le taux d'apprentissage de l'affinage : "
+    + ", ".join(f"{number(m)} pour {r:g}" for r, m in zip(shown["rates"], means))
+    + f". Base gelée : {number(np.mean(shown['frozen']))} ; à partir de zéro : "
+    f"{number(np.mean(shown['scratch']))}.",
+)
+
+# %% [markdown]
+# COMMENT-RATES
+#
+# ### La fuite de données
+#
+# Nos carrés de membrane sont tirés de grandes coupes, et se recouvrent. Que se passe-t-il si l'on
+# tire *au hasard*, parmi tous les carrés, ceux d'apprentissage et ceux de test ? Un carré de test
+# a presque toujours un voisin dans l'apprentissage, décalé de quelques points. Comparons
+# l'exactitude **annoncée** avec celle que l'on mesure sur des coupes jamais vues.
+
+# %%
+CROPS = runtime.pick(quick=100, full=3_000)
+
+
+def leakage_run():
+    found = {"annoncée": [], "mesurée": []}
+    for seed in SEEDS:
+        squares, labels, limits = membrane_squares(slice(0, 2), CROPS, 56, seed)
+        x, x_leaked, y, y_leaked = train_test_split(
+            halved(squares), labels, train_size=2 / 3, random_state=seed
+        )
+        unseen, answers, _ = membrane_squares(
+            slice(20, 30), TEST_IMAGES, 56, seed, limits
+        )
+        keras.utils.set_random_seed(seed)
+        model = from_scratch(BASE, x, y, 2, updates=5 * UPDATES)
+        found["annoncée"].append(accuracy(model, x_leaked, y_leaked))
+        found["mesurée"].append(accuracy(model, halved(unseen), answers))
+    return found
+
+
+leakage = experiment("leakage", leakage_run)
+
+# %%
+shown = leakage.values
+gap = np.subtract(shown["annoncée"], shown["mesurée"])
+runtime.show_table(
+    ("exactitude", "graine par graine"),
+    [(name, spread(values)) for name, values in shown.items()]
+    + [("écart", spread(gap))],
+)
+
+# %% [markdown]
+# COMMENT-LEAKAGE
+#
+# Le transfert ouvre une fuite de plus : la base a peut-être déjà vu vos images de test, ou leurs
+# classes. Les races que nous utiliserons plus loin ont été choisies parce qu'aucune n'est une classe
+# d'ImageNet : vérifions-le quand la liste est là.
+
+# %%
+BREEDS = ("Abyssinian", "Bengal", "american_bulldog")
+classes = datasets.imagenet_classes()
+if classes is None:
+    print("La liste des classes d'ImageNet n'est pas sur cette machine.")
+else:
+    known = {name.lower() for _, name in classes}
+    seen = sorted(b for b in set(pets.breeds) if b.lower() in known)
+    print(f"races qui sont aussi des classes d'ImageNet : {len(seen)}, dont {seen[:3]}")
+    assert not known & {breed.lower() for breed in BREEDS}
+
+# %% [markdown]
+# ## Le troisième scénario : un modèle publié
+#
+# « Les chercheurs partagent leurs modèles comme dans Model Zoo. » La page citée, celle de Caffe,
+# n'est plus entretenue : Caffe n'a pas eu de version depuis 2017. Aujourd'hui, on prend les modèles
+# dans [keras.applications](https://keras.io/api/applications/),
+# [torchvision](https://pytorch.org/vision/stable/models.html) ou [Hugging
+# Face](https://huggingface.co/models). Que sont devenus ceux de la liste ?
+#
+# | Modèle de la liste | Ce qu'il est | Où nous le croisons |
+# |:--|:--|:--|
+# | Berkeley-trained models | CaffeNet, une variante d'AlexNet, et R-CNN | AlexNet : chapitre 3 |
+# | Network in Network | des convolutions 1 × 1 et une moyenne globale | ci-dessous |
+# | ResFace101 | ResNet-101, entraîné sur des visages | ResNet-101 : chapitre 3 ; visages : chapitre 9 |
+# | Places-CNN | AlexNet, entraîné sur des scènes | l'idée : ci-dessous |
+# | GoogLeNet de Princeton | une mise en œuvre de GoogLeNet | chapitre 3 |
+# | Fully Convolutional Networks | une tête dense devenue convolution | ci-dessous, puis chapitre 5 |
+# | Cascaded FCN | deux FCN à la suite : l'organe, puis la lésion | chapitre 5 |
+# | Earth Observation | SegNet sur des images aériennes | chapitre 5 |
+#
+# ### Tel quel
+#
+# Le plus simple est d'utiliser le modèle tel quel, tête comprise. Prenons un réseau entraîné sur
+# ImageNet, s'il est sur cette machine ou si le réseau permet de le télécharger ; à défaut (profil
+# rapide), notre petit réseau, qui ne connaît que des vêtements, passe par le même code.
+
+
+# %%
+def to_small(images):
+    """Octets (n, h, w, 3) -> ce que lit notre petit réseau, (n, 28, 28, 1)."""
+    grey = images.astype("float32").mean(axis=-1, keepdims=True) / 255
+    return ops.convert_to_numpy(ops.image.resize(grey, (28, 28), antialias=True))
+
+
+def square(image, side):
+    """Le plus grand carré au centre d'une photographie, en octets (side, side, 3)."""
+    height, width, _ = image.shape
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    crop = image[top : top + edge, left : left + edge].astype("float32")
+    small = ops.image.resize(crop, (side, side), antialias=True)
+    return np.clip(ops.convert_to_numpy(small), 0, 255).round().astype("uint8")
+
+
+WHOLE = zoo.imagenet_classifier() or zoo.Network("notre réseau", SOURCE_MODEL, to_small)
+labels = (
+    [name.replace("_", " ") for _, name in classes]
+    if WHOLE.model is not SOURCE_MODEL
+    else [garments.class_names[k] for k in SOURCE_CLASSES]
+)
+photographs = datasets.photographs()
+pictures = {name: square(photographs[name], 224) for name in photographs}
+print(f"{WHOLE.title} : {WHOLE.model.count_params()} paramètres")
+
+# %%
+titles = []
+for image in pictures.values():
+    answer = scores(WHOLE.model, WHOLE.preprocess(image[None]))[0]
+    titles.append(f"{labels[answer.argmax()]}\n{number(answer.max())}")
+figures.show(
+    figures.grid(list(pictures.values()), titles=titles, columns=3),
+    alt=f"Six photographies et la réponse de {WHOLE.title} : "
+    + " ; ".join(
+        f"{name}, {title.replace(chr(10), ' ')}"
+        for name, title in zip(pictures, titles)
+    )
+    + ".",
+)
+
+# %% [markdown]
+# COMMENT-ZOO
+#
+# Le nombre de scores de la dernière couche est celui des classes de la tâche source : mille pour
+# ImageNet, dit le document.
+
+# %%
+outputs = WHOLE.model.output_shape[-1]
+verdict("transfer-imagenet-scores", outputs if outputs > 6 else None)
+
+# %% [markdown]
+# Et si l'on oublie le prétraitement ? Les mêmes photographies, en laissant les pixels de 0 à 255,
+# puis en les divisant par 255 sans les centrer.
+
+# %%
+PREPARATIONS = {
+    "la bonne": WHOLE.preprocess,
+    "aucune": lambda images: images.astype("float32"),
+    "de 0 à 1": lambda images: images.astype("float32") / 255,
+}
+if WHOLE.model is SOURCE_MODEL:
+    PREPARATIONS = {
+        "la bonne": to_small,
+        "aucune": lambda images: 255 * to_small(images),
+    }
+rows = []
+for name in ("chelsea", "coffee", "pavilion"):
+    row = []
+    for prepare in PREPARATIONS.values():
+        answer = scores(WHOLE.model, prepare(pictures[name][None]))[0]
+        row.append(f"{labels[answer.argmax()]} ({number(answer.max())})")
+    rows.append((name, *row))
+runtime.show_table(("photographie", *PREPARATIONS), rows)
+
+# %% [markdown]
+# COMMENT-ZOO-PREPROCESS
+#
+# ### *Network in Network* : dense en chaque point
+#
+# Ce réseau de 2013 glisse, entre deux convolutions, un petit perceptron appliqué à chaque position.
+# C'est la ***convolution 1 × 1***, que GoogLeNet et ResNet ont reprise, et il finit par une moyenne
+# globale, comme le nôtre. Une couche dense appliquée aux canaux de chaque point et une convolution
+# 1 × 1 sont-elles la même fonction ?
+
+# %%
+maps = np.random.default_rng(0).normal(size=(2, 7, 7, 32)).astype("float32")
+dense, pointwise = layers.Dense(10), layers.Conv2D(10, 1)
+at_each_point = ops.convert_to_numpy(dense(maps))
+pointwise.build(maps.shape)
+pointwise.kernel.assign(dense.kernel[None, None])
+difference = np.abs(ops.convert_to_numpy(pointwise(maps)) - at_each_point).max()
+print(f"écart : {difference:.1e}")
+verdict("transfer-zoo-nin", bool(difference < 1e-5))
+
+# %% [markdown]
+# ### FCN : la tête devient une carte
+#
+# Cette égalité est l'idée des réseaux ***entièrement convolutifs*** : en appliquant la tête *avant*
+# la moyenne, on obtient une décision en chaque point, sur une image de taille quelconque. Rien n'est
+# à réapprendre, puisque la moyenne des scores est le score de la moyenne.
+
+
+# %%
+def fully_convolutional(model):
+    """Le même réseau, tête avant la moyenne : image de côté quelconque -> carte de scores."""
+    base, head = model.layers[1], model.layers[-1]
+    inputs = keras.Input((None, None, 1))
+    x = inputs
+    for layer in base.layers[1:-1]:
+        x = layer(x)
+    pointwise = layers.Conv2D(head.units, 1)
+    outputs = pointwise(x)
+    kernel, bias = head.get_weights()
+    pointwise.set_weights([kernel[None, None], bias])
+    return keras.Model(inputs, outputs)
+
+
+dense_map = fully_convolutional(SOURCE_MODEL)
+mean_score = scores(dense_map, SOURCE.x_test[:100]).mean(axis=(1, 2))
+gap = np.abs(mean_score - scores(SOURCE_MODEL, SOURCE.x_test[:100])).max()
+print(f"moyenne de la carte et sortie du réseau : écart {gap:.1e}")
+verdict("transfer-zoo-fcn", bool(gap < 1e-3))
+
+# %% [markdown]
+# ## Taille et ressemblance : le récapitulatif, mesuré
+#
+# « Les scénarios d'apprentissage […] dépendent de deux contraintes : la taille de la base de données,
+# la similarité de la base de données avec celle des modèles pré-entraînés. » Le conseil habituel,
+# [celui du cours CS231n](https://cs231n.github.io/transfer-learning/), remplit les quatre cases :
+#
+# | | cible semblable | cible différente |
+# |:--|:--|:--|
+# | **beaucoup d'images** | affiner | affiner, ou partir de zéro |
+# | **peu d'images** | base gelée | des couches plus précoces, gelées |
+#
+# Remplissons-les avec des mesures : quatre tailles, deux ressemblances, trois scénarios, trois
+# graines.
+
+# %%
+STRATEGIES = {"zéro": from_scratch, "gelé": frozen, "affiné": fine_tuned}
+
+
+def trial(strategy, base, task, size, seed, **budget):
+    """Un entraînement : exactitude sur ses images et sur celles de test, durée."""
+    x, y = sample(task, size, seed)
+    keras.utils.set_random_seed(seed)
+    begin = perf_counter()
+    model = strategy(base, x, y, task.classes, **budget)
+    seconds = perf_counter() - begin
+    fitted, judged = accuracy(model, x, y), accuracy(model, task.x_test, task.y_test)
+    return {"train": fitted, "test": judged, "seconds": seconds}
+
+
+def grid(base, tasks, sizes, seeds=SEEDS, **budget):
+    """Par cible et par scénario : une liste d'essais pour chaque taille."""
+    return {
+        kind: {
+            name: [
+                [trial(strategy, base, task, size, seed, **budget) for seed in seeds]
+                for size in sizes
+            ]
+            for name, strategy in STRATEGIES.items()
+        }
+        for kind, task in tasks.items()
+    }
+
+
+def small_grid_run():
+    return {"sizes": SIZES, "found": grid(BASE, TASKS, SIZES)}
+
+
+small_grid = experiment("small_grid", small_grid_run)
+
+
+# %%
+def measure(found, what="test"):
+    """Un nombre par essai : (graines, tailles), pour chaque scénario."""
+    return {
+        name: np.array([[run[what] for run in runs] for runs in sizes]).T
+        for name, sizes in found.items()
+    }
+
+
+def draw_grid(shown):
+    """Exactitude selon le nombre d'images, une figure par cible."""
+    fig, axes = plt.subplots(2, 1, figsize=(figures.WIDTH, 7), sharex=True)
+    for ax, (kind, found) in zip(axes, shown["found"].items()):
+        for k, (name, values) in enumerate(measure(found).items()):
+            mean, deviation = values.mean(axis=0), values.std(axis=0)
+            style = {"color": figures.COLOURS[k], "marker": figures.MARKERS[k]}
+            ax.plot(shown["sizes"], mean, figures.LINES[k], label=name, **style)
+            ax.fill_between(
+                shown["sizes"],
+                mean - deviation,
+                mean + deviation,
+                color=figures.COLOURS[k],
+                alpha=0.2,
+                lw=0,
+            )
+        ax.set(title=f"cible {kind}", ylabel="exactitude de test", xscale="log")
+    axes[0].legend()
+    axes[1].set_xlabel("images d'entraînement")
+    axes[1].set_xticks(shown["sizes"], [number(n, 0) for n in shown["sizes"]])
+    axes[1].minorticks_off()
+    return fig
+
+
+def describe_grid(shown):
+    return " ; ".join(
+        f"cible {kind}, {name} : "
+        + ", ".join(number(value) for value in values.mean(axis=0))
+        for kind, found in shown["found"].items()
+        for name, values in measure(found).items()
+    )
+
+
+shown = small_grid.values
+figures.show(
+    draw_grid(shown),
+    alt=f"Exactitude de test pour {', '.join(number(n, 0) for n in shown['sizes'])} images. "
+    f"{describe_grid(shown)}.",
+)
+
+# %% [markdown]
+# COMMENT-GRID
+#
+# ### Le quadrant
+#
+# Voici les quatre cases, avec leurs nombres : la plus petite et la plus grande taille, moyennes des
+# graines. Un scénario est en gras quand il n'est pas à plus de deux points du meilleur.
+
+
+# %%
+def draw_quadrant(shown):
+    """Les quatre cases du récapitulatif : une barre par scénario."""
+    fig, axes = plt.subplots(2, 2, figsize=(figures.WIDTH, 5.4), sharex=True)
+    for column, (kind, found) in enumerate(shown["found"].items()):
+        means = {name: v.mean(axis=0) for name, v in measure(found).items()}
+        for row, k in enumerate((-1, 0)):
+            ax, values = axes[row, column], [mean[k] for mean in means.values()]
+            best = max(values)
+            ax.barh(list(means), values, color=figures.COLOURS[:3])
+            for place, value in enumerate(values):
+                weight = "bold" if value > best - 0.02 else "normal"
+                ax.text(
+                    0.03,
+                    place,
+                    number(value),
+                    va="center",
+                    weight=weight,
+                    bbox={"facecolor": "white", "alpha": 0.85, "lw": 0, "pad": 1.5},
+                )
+            ax.set(xlim=(0, 1), ylim=(2.6, -0.6))
+            ax.set_title(f"{kind}, {number(shown['sizes'][k], 0)} images", fontsize=13)
+    for ax in axes[:, 1]:
+        ax.set_yticklabels([])
+    for ax in axes[1]:
+        ax.set_xlabel("exactitude de test")
+    return fig
+
+
+def quadrants(shown):
+    """Par case : les scénarios à moins de deux points du meilleur."""
+    good = {}
+    for kind, found in shown["found"].items():
+        means = {name: v.mean(axis=0) for name, v in measure(found).items()}
+        for size, k in (("peu", 0), ("beaucoup", -1)):
+            best = max(mean[k] for mean in means.values())
+            good[kind, size] = [n for n, mean in means.items() if mean[k] > best - 0.02]
+    return good
+
+
+good = quadrants(shown)
+figures.show(
+    draw_quadrant(shown),
+    alt="Quatre cases. À moins de deux points du meilleur : "
+    + " ; ".join(
+        f"{' '.join(case)}, {', '.join(names)}" for case, names in good.items()
+    )
+    + ".",
+)
+
+# %% [markdown]
+# COMMENT-QUADRANT
+#
+# ### Avec ImageNet et de vraies photographies
+#
+# Passons à la vraie situation du document : « CNN pré-entraîné sur ImageNet ». Les cibles sont
+# nouvelles. La *semblable* : reconnaître trois races d'Oxford-IIIT Pet (Abyssin, Bengal, bouledogue
+# américain), absentes d'ImageNet, qui contient cependant d'autres chats et d'autres chiens. La
+# *différente* : les membranes, dans des carrés de 96 points. Les fonctions sont les mêmes ; seule la
+# base change.
+
+# %%
+SIDE = 96
+PHOTOGRAPHS = runtime.pick(quick=(12,), full=(12, 39, 120, 390))
+LARGE_SEEDS = runtime.pick(quick=(0,), full=SEEDS, cpu=(0,))
+LARGE_BUDGET = {"batch": 16, "updates": runtime.pick(quick=2, full=300, cpu=150)}
+LARGE = zoo.imagenet_base(SIDE) or zoo.Network("notre réseau", BASE, to_small)
+
+
+def breed_task():
+    """Trois races ; 200 photographies pour juger, les autres pour apprendre."""
+    kept = np.isin(pets.breeds, BREEDS)
+    if not kept.any():  # les animaux dessinés n'ont que deux « races »
+        kept[:] = True
+    labels = np.unique(pets.breeds[kept], return_inverse=True)[1]
+    x, x_test, y, y_test = train_test_split(
+        LARGE.preprocess(pets.images[kept]),
+        labels,
+        train_size=2 / 3,
+        stratify=labels,
+        random_state=0,
+    )
+    return Task(x, y, x_test, y_test)
+
+
+def in_colour(squares):
+    """Carrés gris (n, 96, 96) -> ce que lit la base : (n, 96, 96, 3)."""
+    return LARGE.preprocess(np.stack([squares] * 3, axis=-1))
+
+
+LARGE_TASKS = {
+    "semblable": breed_task(),
+    "différente": membrane_task(2 * PHOTOGRAPHS[-1], SIDE, in_colour),
+}
+LARGE_TASKS = {
+    kind: task._replace(x_test=task.x_test[:200], y_test=task.y_test[:200])
+    for kind, task in LARGE_TASKS.items()
+}
+print(f"{LARGE.title} : {LARGE.model.count_params()} paramètres")
+print({kind: (len(task.x), len(task.x_test)) for kind, task in LARGE_TASKS.items()})
+
+
+# %%
+def large_grid_run():
+    return {
+        "base": LARGE.title,
+        "sizes": PHOTOGRAPHS,
+        "updates": LARGE_BUDGET["updates"],
+        "found": grid(
+            LARGE.model, LARGE_TASKS, PHOTOGRAPHS, LARGE_SEEDS, **LARGE_BUDGET
+        ),
+    }
+
+
+large_grid = experiment("large_grid", large_grid_run)
+
+# %%
+shown = large_grid.values
+figures.show(
+    draw_grid(shown),
+    alt=f"{shown['base']}, exactitude de test pour "
+    f"{', '.join(number(n, 0) for n in shown['sizes'])} images. {describe_grid(shown)}.",
+)
+
+# %%
+good = quadrants(shown)
+figures.show(
+    draw_quadrant(shown),
+    alt="Quatre cases, base entraînée sur ImageNet. À moins de deux points du meilleur : "
+    + " ; ".join(
+        f"{' '.join(case)}, {', '.join(names)}" for case, names in good.items()
+    )
+    + ".",
+)
+
+# %% [markdown]
+# COMMENT-LARGE
+#
+# ### Jusqu'où couper ?
+#
+# Le conseil de la quatrième case, « des couches plus précoces », se mesure d'une seule passe : nous
+# calculons la sortie moyenne de chaque étage de la base, et entraînons sur elle un classifieur
+# linéaire (une ***sonde***).
+
+
+# %%
+def stages(model):
+    """Les activations d'une base, de la première à la dernière."""
+    return [layer for layer in model.layers if isinstance(layer, layers.ReLU)]
+
+
+def probes(base, task, size, seed):
+    """Exactitude de test d'une régression logistique sur la sortie moyenne de chaque étage."""
+    outputs = [layers.GlobalAveragePooling2D()(s.output) for s in stages(base)]
+    reader = keras.Model(base.inputs, layers.Concatenate()(outputs))
+    ends = np.cumsum([output.shape[-1] for output in outputs])[:-1]
+    x, y = sample(task, size, seed)
+    x, x_test = (np.split(scores(reader, part), ends, 1) for part in (x, task.x_test))
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2_000))
+    return [linear.fit(a, y).score(b, task.y_test) for a, b in zip(x, x_test)]
+
+
+def probes_run():
+    size = PHOTOGRAPHS[-1]
+    return {
+        kind: [probes(LARGE.model, task, size, seed) for seed in SEEDS]
+        for kind, task in LARGE_TASKS.items()
+    }
+
+
+depths = experiment("probes", probes_run)
+
+# %%
+shown = depths.values
+places = np.linspace(0, 1, len(shown["semblable"][0]))
+fig = figures.curves(
+    {f"cible {kind}": values for kind, values in shown.items()},
+    x=places,
+    xlabel="profondeur de l'étage (0 : entrée ; 1 : sortie)",
+    ylabel="exactitude de test",
+)
+best = {kind: np.mean(values, axis=0).argmax() for kind, values in shown.items()}
+figures.show(
+    fig,
+    alt="Exactitude d'une sonde linéaire selon la profondeur. "
+    + " ; ".join(
+        f"cible {kind}, de {number(np.mean(values, axis=0)[0])} à "
+        f"{number(np.mean(values, axis=0)[-1])}, maximum à {percent(places[best[kind]])} de la "
+        "profondeur"
+        for kind, values in shown.items()
+    )
+    + ".",
+)
+full = depths.full
+curves = full and {kind: np.mean(values, axis=0) for kind, values in full.items()}
+verdict(
+    "transfer-hierarchy", curves and curves["semblable"][-1] - curves["semblable"][0]
+)
+
+# %% [markdown]
+# COMMENT-PROBES
+#
+# ### Ce que disent les nombres
+#
+# Le document donne deux cas où le transfert est utile (« peu de données », « limite des ressources
+# matérielles ») et une condition (« une tâche similaire »). Tous se lisent dans les deux grilles.
+
+
+# %%
+def gain(found, size, over="zéro"):
+    """Meilleure façon de transférer, moins la référence, en moyenne sur les graines."""
+    means = {name: values.mean(axis=0)[size] for name, values in measure(found).items()}
+    return max(means["gelé"], means["affiné"]) - means[over]
+
+
+full = large_grid.full and small_grid.full
+if full:
+    grids = {"petit réseau": small_grid.full, large_grid.full["base"]: large_grid.full}
+    rows = [
+        (title, kind, *(number(gain(g["found"][kind], k), 3) for k in (0, -1)))
+        for title, g in grids.items()
+        for kind in g["found"]
+    ]
+    header = ("base", "cible", "gain du transfert, peu d'images", "beaucoup d'images")
+    runtime.show_table(header, rows)
+    large = large_grid.full["found"]
+    seconds = {
+        name: values.mean(axis=0)[-1]
+        for name, values in measure(large["semblable"], "seconds").items()
+    }
+    print({name: round(value) for name, value in seconds.items()}, "secondes")
+
+verdict("transfer-few-data", full and gain(large["semblable"], 0))
+verdict("transfer-limited-hardware", full and seconds["zéro"] / seconds["gelé"])
+verdict("transfer-similar-task", full and gain(large["différente"], 0))
+verdict(
+    "transfer-depends-on-size",
+    full and bool(gain(large["semblable"], 0) > 1.2 * gain(large["semblable"], -1)),
+)
+verdict(
+    "transfer-depends-on-similarity",
+    full and bool(gain(large["semblable"], 0) > 1.2 * gain(large["différente"], 0)),
+)
+verdict("transfer-preferable", full and gain(large["semblable"], -1))
+
+# %% [markdown]
+# COMMENT-RECAP
+#
+# ## Cinq avantages à l'épreuve
+#
+# ### « Adaptation aux données spatiales »
+#
+# Un réseau dense ne sait pas que deux pixels sont voisins ; une convolution, si. Pour le voir,
+# mélangeons les pixels de toutes les images **par la même permutation** : rien n'est perdu, sauf le
+# voisinage.
+
+
+# %%
+def dense_network():
+    """Un perceptron sans convolution, de taille voisine."""
+    inputs = keras.Input((28, 28, 1))
+    x = layers.Dense(64, activation="relu")(layers.Flatten()(inputs))
+    return keras.Model(inputs, layers.Dense(64, activation="relu")(x))
+
+
+def shuffled(images):
+    """Les mêmes pixels, rangés autrement, de la même façon pour toutes les images."""
+    order = np.random.default_rng(0).permutation(28 * 28)
+    return images.reshape(len(images), -1)[:, order].reshape(images.shape)
+
+
+def spatial_run():
+    task, found = TASKS["semblable"], {}
+    for name, network in (("convolutif", small_network), ("dense", dense_network)):
+        for order, arrange in (("intact", np.asarray), ("mélangé", shuffled)):
+            row = found[f"{name}, {order}"] = []
+            for seed in SEEDS:
+                x, y = sample(task, SOME, seed)
+                keras.utils.set_random_seed(seed)
+                model = classifier(network(), task.classes)
+                fit(model, arrange(x), y, 1e-3, 2 * UPDATES)
+                row.append(accuracy(model, arrange(task.x_test), task.y_test))
+    return found
+
+
+spatial = experiment("spatial", spatial_run)
+
+# %%
+runtime.show_table(
+    ("réseau, pixels", "exactitude, cible semblable"),
+    [(name, spread(values)) for name, values in spatial.values.items()],
+)
+full = spatial.full
+lost = full and {
+    name: np.mean(full[f"{name}, intact"]) - np.mean(full[f"{name}, mélangé"])
+    for name in ("convolutif", "dense")
+}
+verdict("transfer-spatial", lost and lost["convolutif"] - lost["dense"])
+
+# %% [markdown]
+# COMMENT-SPATIAL
+#
+# ### « Invariance aux translations et déformations »
+#
+# Une convolution n'est pas invariante : elle est ***équivariante***. Si l'image se déplace, la carte
+# se déplace d'autant, sans rien changer d'autre. Vérifions-le sur une image qui ne touche pas les
+# bords.
+
+# %%
+shape = np.pad(SOURCE.x_test[:1], [(0, 0), (10, 10), (10, 10), (0, 0)])
+convolution = layers.Conv2D(8, 3, padding="same", use_bias=False)
+before = ops.convert_to_numpy(convolution(shape))
+after = ops.convert_to_numpy(convolution(np.roll(shape, 3, axis=2)))
+moves_along = np.allclose(after, np.roll(before, 3, axis=2), atol=1e-5)
+stays_put = np.allclose(after, before, atol=1e-5)
+print(f"la carte suit l'image : {moves_along} ; elle ne change pas : {stays_put}")
+verdict(
+    "transfer-invariance-word",
+    "équivariance" if moves_along and not stays_put else "invariance",
+)
+
+# %% [markdown]
+# Et le réseau entier, moyenne globale comprise ? Déplaçons et tournons les images de test. Le second
+# réseau a vu, à l'apprentissage, des images déplacées et tournées au hasard : c'est
+# l'***augmentation de données***, qui apprend au réseau ce que son architecture ne lui donne pas.
+
+# %%
+SHIFTS, ANGLES = (0, 2, 4, 6, 8), (0, 15, 30, 45, 90)
+
+
+def moved(images, shift=0, angle=0):
+    """Images (n, h, w, 1) déplacées vers la droite, tournées ; les bords deviennent noirs."""
+    images = ndimage.shift(images, (0, 0, shift, 0), order=1)
+    return ndimage.rotate(images, angle, axes=(1, 2), reshape=False, order=1)
+
+
+def jittered(images, seed):
+    """Chaque image déplacée de 6 points au plus, tournée de 45 degrés au plus."""
+    rng = np.random.default_rng(seed)
+    motions = zip(
+        images, rng.integers(-6, 7, len(images)), rng.uniform(-45, 45, len(images))
+    )
+    return np.concatenate([moved(image[None], *motion) for image, *motion in motions])
+
+
+def moving_run():
+    found = {}
+    for name, copies in (("ordinaire", 0), ("augmenté", 4)):
+        found[name] = {"shift": [], "angle": []}
+        for seed in SEEDS:
+            x, y = SOURCE.x[:SOME], SOURCE.y[:SOME]
+            extra = [jittered(x, [seed, copy]) for copy in range(copies)]
+            keras.utils.set_random_seed(seed)
+            model = classifier(small_network(), SOURCE.classes)
+            x, y = np.concatenate([x, *extra]), np.tile(y, copies + 1)
+            fit(model, x, y, 1e-3, 4 * UPDATES)
+            for what, steps in (("shift", SHIFTS), ("angle", ANGLES)):
+                tests = [moved(SOURCE.x_test[:500], **{what: step}) for step in steps]
+                row = [accuracy(model, test, SOURCE.y_test[:500]) for test in tests]
+                found[name][what].append(row)
+    return found
+
+
+moving = experiment("moving", moving_run)
+
+# %%
+shown = moving.values
+for what, steps, label in (
+    ("shift", SHIFTS, "déplacement (pixels)"),
+    ("angle", ANGLES, "rotation (degrés)"),
+):
+    fig = figures.curves(
+        {name: found[what] for name, found in shown.items()},
+        x=steps,
+        xlabel=label,
+        ylabel="exactitude, tâche source",
+    )
+    ends = {name: np.mean(found[what], axis=0) for name, found in shown.items()}
+    figures.show(
+        fig,
+        alt=f"Exactitude selon le {label} : "
+        + " ; ".join(
+            f"réseau {name}, " + ", ".join(number(v) for v in values)
+            for name, values in ends.items()
+        )
+        + ".",
+    )
+
+# %%
+full = moving.full
+falls = full and {
+    what: -np.ptp(np.mean(full["ordinaire"][what], axis=0))
+    for what in ("shift", "angle")
+}
+verdict("transfer-invariance-translations", falls and -falls["shift"])
+verdict("transfer-invariance-deformations", falls and -falls["angle"])
+
+# %% [markdown]
+# COMMENT-MOVING
+#
+# ### « Extraction automatique des caractéristiques »
+#
+# Un même classifieur linéaire, quatre façons de décrire l'image : ses pixels ; un descripteur conçu à
+# la main, les ***histogrammes de gradients orientés***
+# [(HOG)](https://doi.org/10.1109/CVPR.2005.177) ; notre base aux poids tirés au hasard ; notre base
+# apprise.
+
+
+# %%
+def histograms(images):
+    """HOG : histogrammes des directions du gradient, par carrés de 7 points."""
+    cells = {"pixels_per_cell": (7, 7), "cells_per_block": (2, 2)}
+    return np.stack([hog(image[..., 0], **cells) for image in images])
+
+
+def described(task, describe, size, seed):
+    """Exactitude de test d'une régression logistique sur une description des images."""
+    x, y = sample(task, size, seed)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
+    linear.fit(describe(x), y)
+    return linear.score(describe(task.x_test), task.y_test)
+
+
+def features_run():
+    keras.utils.set_random_seed(0)
+    blank = keras.models.clone_model(BASE)
+    descriptions = {
+        "pixels": lambda images: images.reshape(len(images), -1),
+        "HOG": histograms,
+        "base au hasard": lambda images: scores(blank, images),
+        "base apprise": lambda images: scores(BASE, images),
+    }
+    return {
+        name: {
+            kind: [described(task, describe, SOME, seed) for seed in SEEDS]
+            for kind, task in TASKS.items()
+        }
+        for name, describe in descriptions.items()
+    }
+
+
+features = experiment("features", features_run)
+
+# %%
+runtime.show_table(
+    ("description", *(f"cible {kind}" for kind in TASKS)),
+    [
+        (name, *(spread(found[kind]) for kind in TASKS))
+        for name, found in features.values.items()
+    ],
+)
+full = features.full
+means = full and {n: np.mean(found["différente"]) for n, found in full.items()}
+verdict("transfer-automatic", means and means["base apprise"] - means["base au hasard"])
+
+# %% [markdown]
+# COMMENT-FEATURES
+#
+# ### « Apprentissage hiérarchique »
+#
+# Les sondes l'ont déjà montré par des nombres. Voyons ce qui excite un filtre : partons d'un bruit
+# gris, et modifions l'image pour augmenter la réponse d'un filtre, à trois profondeurs. C'est la
+# ***maximisation d'activation***. Un léger flou, à chaque pas, écarte les motifs de haute fréquence.
+
+# %%
+STEPS = runtime.pick(quick=2, full=60)
+
+
+def exciting(base, layer, filters, steps=STEPS):
+    """Une image par filtre, qui excite ce filtre : (k, h, w, canaux), de 0 à 1."""
+    reader = keras.Model(base.inputs, layer.output)
+    image = np.random.default_rng(0).normal(
+        scale=0.1, size=(len(filters), *base.input_shape[1:])
+    )
+
+    def response(x):
+        maps = ops.mean(reader(x, training=False), axis=(1, 2))
+        return ops.sum(maps * np.eye(maps.shape[-1], dtype="float32")[filters])
+
+    for _ in range(steps):
+        _, slope = value_and_grad(response, image.astype("float32"))
+        slope /= np.sqrt(np.mean(slope**2, axis=(1, 2, 3), keepdims=True)) + 1e-8
+        image = ndimage.gaussian_filter(image + 0.1 * slope, (0, 0.5, 0.5, 0))
+    low, high = (
+        np.percentile(image, q, axis=(1, 2, 3), keepdims=True) for q in (1, 99)
+    )
+    return np.clip((image - low) / (high - low + 1e-8), 0, 1)
+
+
+activations = stages(LARGE.model)
+chosen = [activations[k] for k in (0, len(activations) // 3, 2 * len(activations) // 3)]
+pictures_of = [exciting(LARGE.model, layer, list(range(4))) for layer in chosen]
+figures.show(
+    figures.grid(
+        [image for images in pictures_of for image in images],
+        columns=4,
+        row_labels=["début", "milieu", "fin"],
+    ),
+    alt=f"Ce qui excite quatre filtres, à trois profondeurs de {LARGE.title}. Au début, des rayures "
+    "et des aplats ; au milieu, des textures ; plus loin, des motifs plus grands et plus variés.",
+)
+
+# %% [markdown]
+# COMMENT-EXCITING
+#
+# ### « Capacité à gérer de grandes quantités de données »
+#
+# Le document compte aussi, parmi les inconvénients, le « besoin de grandes quantités de données ».
+# Les deux lignes ne disent pas la même chose : l'une, que le réseau progresse tant qu'on lui donne
+# des images ; l'autre, qu'il échoue quand il en manque. La grille du petit réseau répond aux deux.
+
+# %%
+full = small_grid.full
+curve = full and measure(full["found"]["semblable"])["zéro"].mean(axis=0)
+if full:
+    print("à partir de zéro :", dict(zip(full["sizes"], map(number, curve))))
+verdict("transfer-large-data", full and curve[-1] - curve[-2])
+verdict("transfer-needs-data", full and curve[-1] - curve[0])
+
+# %% [markdown]
+# COMMENT-LARGE-DATA
+#
+# ## Cinq inconvénients à l'épreuve
+#
+# ### « Besoin de données étiquetées »
+#
+# Pour la dernière couche, oui. Pour la base, on peut inventer des étiquettes gratuites : tournons
+# chaque image de 0, 90, 180 ou 270 degrés, et demandons de combien. C'est l'***apprentissage
+# autosupervisé*** ([Gidaris et al.](https://arxiv.org/abs/1803.07728)). La base n'aura vu que les
+# images de la cible, **sans une seule étiquette** ; puis cent images étiquetées entraînent la tête.
+
+# %%
+UNLABELLED = runtime.pick(quick=40, full=2_000)
+
+
+def turned_base(images):
+    """Une base qui a appris à dire de combien de quarts de tour une image a été tournée."""
+    quarters = np.concatenate([np.rot90(images, k, axes=(1, 2)) for k in range(4)])
+    model = classifier(small_network(), 4)
+    fit(model, quarters, np.repeat(np.arange(4), len(images)), 1e-3)
+    return model.layers[1]
+
+
+def labels_run():
+    task, found = TASKS["semblable"], {"zéro": [], "gelé": [], "affiné": []}
+    for seed in SEEDS:
+        keras.utils.set_random_seed(seed)
+        base = turned_base(task.x[:UNLABELLED])
+        for name in found:
+            found[name].append(trial(STRATEGIES[name], base, task, FEW, seed)["test"])
+    return found
+
+
+unlabelled = experiment("labels", labels_run)
+
+# %%
+shown = unlabelled.values
+runtime.show_table(
+    (f"{FEW} étiquettes", "exactitude, cible semblable"),
+    [
+        ("à partir de zéro", spread(shown["zéro"])),
+        ("base autosupervisée, gelée", spread(shown["gelé"])),
+        ("base autosupervisée, affinée", spread(shown["affiné"])),
+    ],
+)
+full = unlabelled.full
+means = full and {name: np.mean(values) for name, values in full.items()}
+verdict(
+    "transfer-labels", means and max(means["gelé"], means["affiné"]) - means["zéro"]
+)
+
+# %% [markdown]
+# COMMENT-LABELS
+#
+# ### « Besoin de puissance de calcul »
+#
+# Entraîner sur ImageNet, c'est voir environ quatre-vingt-dix fois 1,28 million d'images. Combien de
+# temps prendrait notre machine ? La grille a chronométré l'entraînement de la base. La puissance, 65
+# watts, est une **hypothèse** sur le processeur, non une mesure : changez-la pour la vôtre.
+
+# %%
+WATTS, IMAGENET, PASSES = 65, 1_281_167, 90
+
+
+def energy(seconds, watts=WATTS):
+    """Énergie en kilowattheures."""
+    return seconds * watts / 3.6e6
+
+
+full = large_grid.full
+if full:
+    durations = {
+        name: values.mean(axis=0)[-1]
+        for name, values in measure(full["found"]["semblable"], "seconds").items()
+    }
+    each = durations["zéro"] / (full["updates"] * LARGE_BUDGET["batch"])
+    durations["ImageNet, estimé"] = each * IMAGENET * PASSES
+    rows = [
+        (name, french(round(value)), f"{energy(value):.2g}".replace(".", ","))
+        for name, value in durations.items()
+    ]
+    runtime.show_table(("entraînement", "secondes", "kilowattheures"), rows)
+verdict("transfer-compute", full and durations["ImageNet, estimé"] / 86_400)
+
+# %% [markdown]
+# COMMENT-COMPUTE
+#
+# ### « Risque de surapprentissage »
+#
+# Un réseau peut-il apprendre ce qui n'a aucun sens ? Donnons-lui cinq cents images aux étiquettes
+# **tirées au hasard** ([Zhang et al.](https://arxiv.org/abs/1611.03530)). Puis regardons, dans la
+# grille, l'écart entre entraînement et test.
+
+
+# %%
+def memory_run():
+    task, found = TASKS["semblable"], {"zéro": [], "gelé": []}
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        x = task.x[: runtime.pick(quick=20, full=500)]
+        y = rng.integers(task.classes, size=len(x))
+        for name in found:
+            keras.utils.set_random_seed(seed)
+            model = STRATEGIES[name](BASE, x, y, task.classes)
+            fit(model, x, y, 1e-3, 3 * UPDATES)
+            found[name].append(accuracy(model, x, y))
+    return found
+
+
+memory = experiment("memory", memory_run)
+
+# %%
+shown = memory.values
+print("étiquettes au hasard, exactitude d'entraînement")
+print("  tout le réseau apprend :", spread(shown["zéro"]))
+print("  la tête seule          :", spread(shown["gelé"]))
+full = small_grid.full
+if full:
+    header = ("images", *(f"écart, {name}" for name in STRATEGIES))
+    found = full["found"]["semblable"]
+    gaps = {
+        name: (measure(found, "train")[name] - measure(found)[name]).mean(axis=0)
+        for name in STRATEGIES
+    }
+    rows = [
+        (number(n, 0), *(number(gap[k], 3) for gap in gaps.values()))
+        for k, n in enumerate(full["sizes"])
+    ]
+    runtime.show_table(header, rows)
+verdict("transfer-overfitting", memory.full and np.mean(memory.full["zéro"]))
+
+# %% [markdown]
+# COMMENT-MEMORY
+#
+# ### « Interprétabilité limitée »
+#
+# ***Grad-CAM*** ([Selvaraju et al.](https://arxiv.org/abs/1610.02391)) demande à un réseau où il a
+# regardé. On prend les dernières cartes $A^k$, et le gradient du score $y_c$ de la classe par
+# rapport à elles. La moyenne de ce gradient dit combien chaque carte compte ; on garde la partie
+# positive de la somme pondérée :
+#
+# $$\alpha_k = \frac{1}{HW} \sum_{i,j} \frac{\partial y_c}{\partial A^k_{ij}}, \qquad
+# L_{ij} = \max\Big(0, \sum_k \alpha_k A^k_{ij}\Big).$$
+
+
+# %%
+def split_at_last_maps(model):
+    """Coupe un classifieur en deux : image -> dernières cartes, dernières cartes -> scores."""
+    flat = model if len(model.layers) > 3 else inlined(model)
+    last = stages(flat)[-1]
+    return keras.Model(flat.inputs, last.output), keras.Model(last.output, flat.output)
+
+
+def inlined(model):
+    """Le classifieur d'un seul tenant : les couches de la base, puis la tête."""
+    base, head = model.layers[1:]
+    return keras.Model(base.inputs, head(base.output))
+
+
+def grad_cam(front, back, image, label=None):
+    """Carte de Grad-CAM (h, w), de maximum 1, pour une classe (par défaut, la mieux notée)."""
+    maps = scores(front, image[None])
+    if label is None:
+        label = scores(back, maps)[0].argmax()
+    _, slope = value_and_grad(lambda a: back(a, training=False)[0, label], maps)
+    weights = slope.mean(axis=(1, 2), keepdims=True)
+    heat = np.maximum((weights * maps).sum(axis=-1)[0], 0)
+    return heat / (heat.max() + 1e-12)
+
+
+# %% [markdown]
+# Le gradient se prend sur le score, avant le softmax. Le réseau publié se termine par un softmax :
+# remplaçons-le par l'identité. Pour la carte d'un réseau **aux poids tirés au hasard**, même code :
+# si elle ressemble à la première, la méthode montre l'image et non le réseau ([Adebayo et
+# al.](https://arxiv.org/abs/1810.03292)).
+
+# %%
+explained = keras.models.clone_model(WHOLE.model)
+explained.set_weights(WHOLE.model.get_weights())
+explained.layers[-1].activation = keras.activations.linear
+keras.utils.set_random_seed(0)
+blank = keras.models.clone_model(explained)
+NETWORKS = {"appris": explained, "au hasard": blank}
+HALVES = {name: split_at_last_maps(model) for name, model in NETWORKS.items()}
+
+
+def resized(heat, side):
+    return ops.convert_to_numpy(ops.image.resize(heat[..., None], (side, side)))[..., 0]
+
+
+seen, written = [], []
+for name in ("chelsea", "coffee"):
+    ready = WHOLE.preprocess(pictures[name][None])[0]
+    for kind, halves in HALVES.items():
+        heat = resized(grad_cam(*halves, ready), 224)
+        colour = plt.get_cmap("viridis")(heat)[..., :3]
+        seen.append(0.45 * pictures[name] / 255 + 0.55 * colour)
+        written.append(f"{name}, poids {kind}")
+figures.show(
+    figures.grid(seen, titles=written, columns=2),
+    alt=f"Grad-CAM de {WHOLE.title} sur le chat et sur la tasse, avec les poids appris, puis des "
+    "poids au hasard.",
+)
+
+# %% [markdown]
+# Une belle carte n'est pas une preuve. Les photographies d'Oxford-IIIT Pet viennent avec le
+# contour de l'animal : mesurons quelle part de la carte tombe **dans l'animal**, divisée par la part
+# de l'image qu'il occupe. Un réseau qui ne regarderait nulle part en particulier aurait 1.
+
+# %%
+EXPLAINED = runtime.pick(quick=4, full=100)
+outlined = datasets.pets(size=224, limit=EXPLAINED)
+
+
+def gradcam_run():
+    found = {"appris": [], "au hasard": [], "corrélation": []}
+    for image, mask in zip(outlined.images, outlined.masks):
+        ready, inside, heats = WHOLE.preprocess(image[None])[0], mask != 1, []
+        label = scores(explained, ready[None])[0].argmax()
+        for name, halves in HALVES.items():
+            heat = resized(grad_cam(*halves, ready, label), 224)
+            share = (heat * inside).sum() / (heat.sum() + 1e-12)
+            found[name].append(share / inside.mean())
+            heats.append(heat.ravel())
+        found["corrélation"].append(stats.spearmanr(*heats).statistic)
+    return found
+
+
+cams = experiment("gradcam", gradcam_run)
+
+# %%
+shown = cams.values
+runtime.show_table(
+    ("poids", "part de la carte dans l'animal / part de l'image"),
+    [(name, number(np.nanmedian(shown[name]))) for name in HALVES],
+)
+print(
+    "corrélation des deux cartes, médiane :", number(np.nanmedian(shown["corrélation"]))
+)
+full = cams.full
+verdict("transfer-gradcam", full and np.nanmedian(full["appris"]))
+verdict("transfer-gradcam-sanity", full and abs(np.nanmedian(full["corrélation"])))
+
+# %% [markdown]
+# COMMENT-GRADCAM
+#
+# ## Une machine plus grande
+#
+# Sur plusieurs cartes graphiques, on entraîne presque toujours en ***parallélisme de données*** :
+# chaque carte reçoit le même réseau et une part du lot ; les gradients sont moyennés avant la mise à
+# jour. Le calcul est donc celui d'une seule carte, à l'arrondi près. Keras l'offre de deux façons :
+# [`keras.distribution`](https://keras.io/api/distribution/) avec JAX, et
+# [`MirroredStrategy`](https://www.tensorflow.org/guide/distributed_training) avec TensorFlow.
+#
+# Sans carte graphique, un processeur peut se faire passer pour deux. Il faut le demander **avant**
+# que la bibliothèque démarre : chaque essai a donc son propre processus. Voici la version JAX.
+
+
+# %%
+def train_with_jax():
+    """Le même entraînement sur un appareil, puis sur deux."""
+    import os
+
+    os.environ["KERAS_BACKEND"] = "jax"
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+    import keras
+
+    alone = train()
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    return len(keras.distribution.list_devices()), alone, train()
+
+
+# %% [markdown]
+# La version TensorFlow. Seule la construction du modèle a besoin d'être « dans » la stratégie ; `fit`
+# ne change pas.
+
+
+# %%
+def train_with_tensorflow():
+    """Le même entraînement sur un appareil, puis sur deux."""
+    import os
+
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import tensorflow as tf
+
+    processor = tf.config.list_physical_devices("CPU")[0]
+    halves = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(processor, halves)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    alone = train()
+    with strategy.scope():
+        return strategy.num_replicas_in_sync, alone, train()
+
+
+# %% [markdown]
+# Les deux appellent cette fonction : un petit réseau, deux époques, et les poids qu'il en reste.
+
+
+# %%
+def train():
+    """Entraîne un petit réseau sur des images tirées au hasard ; rend ses poids, en listes."""
+    import keras
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(256, 16, 16, 1)), rng.integers(10, size=256)
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 1))
+    x1 = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    outputs = keras.layers.Dense(10)(keras.layers.Flatten()(x1))
+    model = keras.Model(inputs, outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    model.fit(x, y, batch_size=64, epochs=2, shuffle=False, verbose=0)
+    return [weight.tolist() for weight in model.get_weights()]
+
+
+def in_a_process(function):
+    """Exécute une fonction de ce notebook dans un autre processus ; rend ce qu'elle rend."""
+    sources = [inspect.getsource(f) for f in (train, function)]
+    program = "\n".join(
+        [*sources, f"import json; print(json.dumps({function.__name__}()))"]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2_000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# %%
+def distribution_run():
+    functions = {"jax": train_with_jax, "tensorflow": train_with_tensorflow}
+    found = {}
+    for package in runtime.pick(quick=(runtime.backend(),), full=tuple(functions)):
+        if package in functions and find_spec(package):
+            devices, alone, shared = in_a_process(functions[package])
+            gap = max(np.abs(np.subtract(a, b)).max() for a, b in zip(alone, shared))
+            found[package] = {"devices": devices, "gap": gap}
+    return found
+
+
+distribution = experiment("distribution", distribution_run)
+
+# %%
+runtime.show_table(
+    ("bibliothèque", "appareils", "plus grand écart entre les poids"),
+    [
+        (name, found["devices"], f"{found['gap']:.0e}")
+        for name, found in distribution.values.items()
+    ],
+)
+for found in distribution.here.values():
+    assert found["devices"] == 2
+    assert found["gap"] < 1e-4
+
+# %% [markdown]
+# Deux appareils donnent les poids d'un seul, à l'arrondi près. Sur une vraie machine à plusieurs
+# cartes :
+#
+# - retirez les lignes qui fabriquent deux appareils : les cartes sont détectées seules ;
+# - multipliez `batch_size` par le nombre de cartes, sans quoi chacune reçoit trop peu d'images ; le
+#   taux d'apprentissage suit souvent, après quelques époques d'échauffement ([Goyal et
+#   al.](https://arxiv.org/abs/1706.02677)) ;
+# - la normalisation par lots calcule ses moyennes sur la part de chaque carte avec
+#   `MirroredStrategy` (`synchronized=True` les réunit), sur le lot entier avec JAX ;
+# - sur plusieurs *machines*, `keras.distribution.initialize()` avec JAX, ou
+#   `MultiWorkerMirroredStrategy` avec TensorFlow, un processus par machine ;
+# - avec PyTorch, `keras.distribution` n'est pas disponible : on passe par
+#   `torch.nn.parallel.DistributedDataParallel` et une boucle à soi ([guide de
+#   Keras](https://keras.io/guides/distributed_training_with_torch/)).
+
+# %% [markdown]
+# ## À retenir
+#
+# - A_RETENIR
+
+# %% [markdown]
+# ## Ce que nous avons vérifié
+
+# %%
+summary()
