@@ -9,7 +9,6 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PY = .venv/bin/python
 VENV = .venv/installed.txt
 PROFILE = quick
-JAX = jax==0.10.2
 TORCH = torch==2.13.0
 
 unexport PYTHONDONTWRITEBYTECODE  # without compiled files TensorFlow takes 10 s to import, not 4
@@ -76,7 +75,7 @@ $(VENV): requirements.txt tools/venv.py
 	@"$(PYTHON)" tools/venv.py .venv
 
 .venv-jax/installed.txt: requirements.txt tools/venv.py
-	@"$(PYTHON)" tools/venv.py .venv-jax --without tensorflow --add "$(JAX)"
+	@"$(PYTHON)" tools/venv.py .venv-jax --without tensorflow
 
 .venv-torch/installed.txt: requirements.txt tools/venv.py
 	@"$(PYTHON)" tools/venv.py .venv-torch --without tensorflow --add "$(TORCH)"

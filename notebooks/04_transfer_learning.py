@@ -22,7 +22,7 @@
 # |:--|:--|
 # | **Prérequis** | les chapitres 1 à 3 |
 # | **Document étudié** | 004, chapitre 2 : optimiser les réseaux à convolution |
-# | **Données** | Fashion-MNIST, membranes de neurones (ISBI 2012), Oxford-IIIT Pet ; hors ligne, des images dessinées |
+# | **Données** | Fashion-MNIST, ISBI 2012, Oxford-IIIT Pet ; hors ligne, images dessinées |
 # | **Durée** | quatre heures de lecture et d'exercices ; exécution rapide : une minute |
 #
 # Un réseau entraîné sur une tâche en sait-il assez pour une autre ? Le document répond par des
@@ -91,6 +91,7 @@ from sklearn.preprocessing import StandardScaler
 from utils import datasets, figures, runtime, zoo
 from utils.autodiff import value_and_grad
 from utils.execute import experiment
+from utils.exercises import Exercise, predict
 from utils.figures import number, percent, spread
 from utils.verdicts import french, summary, verdict
 
@@ -233,10 +234,10 @@ figures.show(
 )
 
 # %% [markdown]
-# Le réseau n'a ni `Flatten` ni taille imposée à sa sortie : une ***moyenne globale*** résume chacune
-# des 64 dernières cartes par un nombre. Ce vecteur de 64 ***caractéristiques*** est ce que nous
-# réutiliserons. Les statistiques de la normalisation par lots suivent vite (`momentum=0.9`) : avec
-# la valeur de Keras, 0,99, elles auraient du retard après si peu de mises à jour.
+# Le réseau n'a ni `Flatten` ni taille imposée à sa sortie : une ***moyenne globale*** résume
+# chacune des 64 dernières cartes par un nombre. Ce vecteur de 64 ***caractéristiques*** est ce que
+# nous réutiliserons. Les statistiques de la normalisation par lots suivent vite (`momentum=0.9`) :
+# avec la valeur de Keras, 0,99, elles auraient du retard après si peu de mises à jour.
 
 
 # %%
@@ -470,9 +471,23 @@ rows = [
     for name, found in shown.items()
 ]
 runtime.show_table(("couches gelées", *(f"cible {kind}" for kind in TASKS)), rows)
-full = tuned.full
-choices = full and len({french(np.mean(f["différente"])) for f in full.values()})
-verdict("transfer-fine-tuning-choices", choices)
+
+# %%
+keras.utils.set_random_seed(0)
+changed = {}
+for name, kept in (("toutes", 0), ("supérieures", KEPT["conv1 à conv2"])):
+    base = fine_tuned(BASE, few_x, few_y, target.classes, kept=kept, updates=5).layers[
+        1
+    ]
+    changed[name] = [
+        not np.array_equal(base.get_layer(conv).kernel, BASE.get_layer(conv).kernel)
+        for conv in (f"conv{k}" for k in range(1, len(STAGES) + 1))
+    ]
+print(changed)
+verdict(
+    "transfer-fine-tuning-choices",
+    changed == {"toutes": [True] * 5, "supérieures": [False] * 2 + [True] * 3},
+)
 
 # %% [markdown]
 # COMMENT-KEPT
@@ -596,10 +611,10 @@ print(f"les moyennes ont bougé malgré training=False : {drifted}")
 assert drifted
 
 # %% [markdown]
-# Dans Keras 3, `fit` appelle le modèle avec `training=True`, et cette valeur l'emporte sur celle que
-# l'on a donnée en le construisant ([la remarque a été faite à
-# Keras](https://github.com/keras-team/keras/issues/20285)). C'est pourquoi notre fonction `thaw` gèle
-# les normalisations une par une. Que coûte chaque erreur, avec cent images ?
+# Dans Keras 3, `fit` appelle le modèle avec `training=True`, et cette valeur l'emporte sur celle
+# que l'on a donnée en le construisant ([la remarque a été faite à
+# Keras](https://github.com/keras-team/keras/issues/20285)). C'est pourquoi notre fonction `thaw`
+# gèle les normalisations une par une. Que coûte chaque erreur, avec cent images ?
 
 
 # %%
@@ -757,8 +772,8 @@ runtime.show_table(
 # COMMENT-LEAKAGE
 #
 # Le transfert ouvre une fuite de plus : la base a peut-être déjà vu vos images de test, ou leurs
-# classes. Les races que nous utiliserons plus loin ont été choisies parce qu'aucune n'est une classe
-# d'ImageNet : vérifions-le quand la liste est là.
+# classes. Les races que nous utiliserons plus loin ont été choisies parce qu'aucune n'est une
+# classe d'ImageNet : vérifions-le quand la liste est là.
 
 # %%
 BREEDS = ("Abyssinian", "Bengal", "american_bulldog")
@@ -784,10 +799,10 @@ else:
 # |:--|:--|:--|
 # | Berkeley-trained models | CaffeNet, une variante d'AlexNet, et R-CNN | AlexNet : chapitre 3 |
 # | Network in Network | des convolutions 1 × 1 et une moyenne globale | ci-dessous |
-# | ResFace101 | ResNet-101, entraîné sur des visages | ResNet-101 : chapitre 3 ; visages : chapitre 9 |
+# | ResFace101 | ResNet-101, entraîné sur des visages | chapitre 3 ; visages : chapitre 9 |
 # | Places-CNN | AlexNet, entraîné sur des scènes | l'idée : ci-dessous |
 # | GoogLeNet de Princeton | une mise en œuvre de GoogLeNet | chapitre 3 |
-# | Fully Convolutional Networks | une tête dense devenue convolution | ci-dessous, puis chapitre 5 |
+# | Fully Convolutional Networks | une tête dense devenue convolution | ci-dessous, chapitre 5 |
 # | Cascaded FCN | deux FCN à la suite : l'organe, puis la lésion | chapitre 5 |
 # | Earth Observation | SegNet sur des images aériennes | chapitre 5 |
 #
@@ -898,8 +913,8 @@ verdict("transfer-zoo-nin", bool(difference < 1e-5))
 # ### FCN : la tête devient une carte
 #
 # Cette égalité est l'idée des réseaux ***entièrement convolutifs*** : en appliquant la tête *avant*
-# la moyenne, on obtient une décision en chaque point, sur une image de taille quelconque. Rien n'est
-# à réapprendre, puisque la moyenne des scores est le score de la moyenne.
+# la moyenne, on obtient une décision en chaque point, sur une image de taille quelconque. Rien
+# n'est à réapprendre, puisque la moyenne des scores est le score de la moyenne.
 
 
 # %%
@@ -924,11 +939,42 @@ print(f"moyenne de la carte et sortie du réseau : écart {gap:.1e}")
 verdict("transfer-zoo-fcn", bool(gap < 1e-3))
 
 # %% [markdown]
+# Donnons-lui une mosaïque de quatre vêtements, une image deux fois plus grande que toutes celles
+# qu'il a vues. Chaque carte montre, point par point, la probabilité d'une classe.
+
+# %%
+which = [np.flatnonzero(SOURCE.y_test == k)[0] for k in range(4)]
+above, below = (
+    np.concatenate(list(SOURCE.x_test[pair]), axis=1) for pair in (which[:2], which[2:])
+)
+mosaic = np.concatenate([above, below])
+chances = ops.convert_to_numpy(ops.softmax(scores(dense_map, mosaic[None])[0]))
+source_names = [garments.class_names[k] for k in SOURCE_CLASSES]
+quarters = {
+    name: chances[..., k].reshape(2, 7, 2, 7).mean(axis=(1, 3)).ravel()
+    for k, name in enumerate(source_names)
+}
+corners = ("en haut à gauche", "en haut à droite", "en bas à gauche", "en bas à droite")
+figures.show(
+    figures.grid(
+        [mosaic, *(chances[..., k] for k in range(len(source_names)))],
+        titles=["image", *source_names],
+        columns=4,
+    ),
+    alt="Mosaïque de quatre vêtements : "
+    + ", ".join(source_names[:4])
+    + ". Cartes de probabilité, quart où chacune est la plus forte : "
+    + " ; ".join(f"{n}, {corners[q.argmax()]}" for n, q in quarters.items())
+    + ".",
+)
+
+# %% [markdown]
 # ## Taille et ressemblance : le récapitulatif, mesuré
 #
-# « Les scénarios d'apprentissage […] dépendent de deux contraintes : la taille de la base de données,
-# la similarité de la base de données avec celle des modèles pré-entraînés. » Le conseil habituel,
-# [celui du cours CS231n](https://cs231n.github.io/transfer-learning/), remplit les quatre cases :
+# « Les scénarios d'apprentissage […] dépendent de deux contraintes : la taille de la base de
+# données, la similarité de la base de données avec celle des modèles pré-entraînés. » Le conseil
+# habituel, [celui du cours CS231n](https://cs231n.github.io/transfer-learning/), remplit les quatre
+# cases :
 #
 # | | cible semblable | cible différente |
 # |:--|:--|:--|
@@ -1061,18 +1107,19 @@ def draw_quadrant(shown):
     return fig
 
 
-def quadrants(shown):
-    """Par case : les scénarios à moins de deux points du meilleur."""
-    good = {}
-    for kind, found in shown["found"].items():
-        means = {name: v.mean(axis=0) for name, v in measure(found).items()}
+def ranked(shown):
+    """Par case, les scénarios à moins de deux points du meilleur ; le meilleur d'abord."""
+    found = {}
+    for kind, runs in shown["found"].items():
+        means = {name: values.mean(axis=0) for name, values in measure(runs).items()}
         for size, k in (("peu", 0), ("beaucoup", -1)):
-            best = max(mean[k] for mean in means.values())
-            good[kind, size] = [n for n, mean in means.items() if mean[k] > best - 0.02]
-    return good
+            order = sorted(means, key=lambda name: -means[name][k])
+            best = means[order[0]][k]
+            found[kind, size] = [n for n in order if means[n][k] > best - 0.02]
+    return found
 
 
-good = quadrants(shown)
+good = ranked(shown)
 figures.show(
     draw_quadrant(shown),
     alt="Quatre cases. À moins de deux points du meilleur : "
@@ -1090,8 +1137,8 @@ figures.show(
 # Passons à la vraie situation du document : « CNN pré-entraîné sur ImageNet ». Les cibles sont
 # nouvelles. La *semblable* : reconnaître trois races d'Oxford-IIIT Pet (Abyssin, Bengal, bouledogue
 # américain), absentes d'ImageNet, qui contient cependant d'autres chats et d'autres chiens. La
-# *différente* : les membranes, dans des carrés de 96 points. Les fonctions sont les mêmes ; seule la
-# base change.
+# *différente* : les membranes, dans des carrés de 96 points. Les fonctions sont les mêmes ; seule
+# la base change.
 
 # %%
 SIDE = 96
@@ -1157,7 +1204,7 @@ figures.show(
 )
 
 # %%
-good = quadrants(shown)
+good = ranked(shown)
 figures.show(
     draw_quadrant(shown),
     alt="Quatre cases, base entraînée sur ImageNet. À moins de deux points du meilleur : "
@@ -1266,16 +1313,18 @@ if full:
 
 verdict("transfer-few-data", full and gain(large["semblable"], 0))
 verdict("transfer-limited-hardware", full and seconds["zéro"] / seconds["gelé"])
+verdict("transfer-preferable", full and gain(large["semblable"], -1))
 verdict("transfer-similar-task", full and gain(large["différente"], 0))
+
+best = full and {case: names[0] for case, names in ranked(small_grid.full).items()}
 verdict(
     "transfer-depends-on-size",
-    full and bool(gain(large["semblable"], 0) > 1.2 * gain(large["semblable"], -1)),
+    best and best["semblable", "peu"] != best["semblable", "beaucoup"],
 )
 verdict(
     "transfer-depends-on-similarity",
-    full and bool(gain(large["semblable"], 0) > 1.2 * gain(large["différente"], 0)),
+    best and best["semblable", "peu"] != best["différente", "peu"],
 )
-verdict("transfer-preferable", full and gain(large["semblable"], -1))
 
 # %% [markdown]
 # COMMENT-RECAP
@@ -1336,9 +1385,9 @@ verdict("transfer-spatial", lost and lost["convolutif"] - lost["dense"])
 #
 # ### « Invariance aux translations et déformations »
 #
-# Une convolution n'est pas invariante : elle est ***équivariante***. Si l'image se déplace, la carte
-# se déplace d'autant, sans rien changer d'autre. Vérifions-le sur une image qui ne touche pas les
-# bords.
+# Une convolution n'est pas invariante : elle est ***équivariante***. Si l'image se déplace, la
+# carte se déplace d'autant, sans rien changer d'autre. Vérifions-le sur une image qui ne touche pas
+# les bords.
 
 # %%
 shape = np.pad(SOURCE.x_test[:1], [(0, 0), (10, 10), (10, 10), (0, 0)])
@@ -1354,8 +1403,8 @@ verdict(
 )
 
 # %% [markdown]
-# Et le réseau entier, moyenne globale comprise ? Déplaçons et tournons les images de test. Le second
-# réseau a vu, à l'apprentissage, des images déplacées et tournées au hasard : c'est
+# Et le réseau entier, moyenne globale comprise ? Déplaçons et tournons les images de test. Le
+# second réseau a vu, à l'apprentissage, des images déplacées et tournées au hasard : c'est
 # l'***augmentation de données***, qui apprend au réseau ce que son architecture ne lui donne pas.
 
 # %%
@@ -1434,8 +1483,8 @@ verdict("transfer-invariance-deformations", falls and -falls["angle"])
 #
 # ### « Extraction automatique des caractéristiques »
 #
-# Un même classifieur linéaire, quatre façons de décrire l'image : ses pixels ; un descripteur conçu à
-# la main, les ***histogrammes de gradients orientés***
+# Un même classifieur linéaire, quatre façons de décrire l'image : ses pixels ; un descripteur conçu
+# à la main, les ***histogrammes de gradients orientés***
 # [(HOG)](https://doi.org/10.1109/CVPR.2005.177) ; notre base aux poids tirés au hasard ; notre base
 # apprise.
 
@@ -1494,7 +1543,8 @@ verdict("transfer-automatic", means and means["base apprise"] - means["base au h
 #
 # Les sondes l'ont déjà montré par des nombres. Voyons ce qui excite un filtre : partons d'un bruit
 # gris, et modifions l'image pour augmenter la réponse d'un filtre, à trois profondeurs. C'est la
-# ***maximisation d'activation***. Un léger flou, à chaque pas, écarte les motifs de haute fréquence.
+# ***maximisation d'activation***. Un léger flou, à chaque pas, écarte les motifs de haute
+# fréquence.
 
 # %%
 STEPS = runtime.pick(quick=2, full=60)
@@ -1530,8 +1580,8 @@ figures.show(
         columns=4,
         row_labels=["début", "milieu", "fin"],
     ),
-    alt=f"Ce qui excite quatre filtres, à trois profondeurs de {LARGE.title}. Au début, des rayures "
-    "et des aplats ; au milieu, des textures ; plus loin, des motifs plus grands et plus variés.",
+    alt=f"Ce qui excite quatre filtres de {LARGE.title}, au début, au milieu et à la fin du réseau, "
+    f"après {STEPS} pas.",
 )
 
 # %% [markdown]
@@ -1609,8 +1659,8 @@ verdict(
 # ### « Besoin de puissance de calcul »
 #
 # Entraîner sur ImageNet, c'est voir environ quatre-vingt-dix fois 1,28 million d'images. Combien de
-# temps prendrait notre machine ? La grille a chronométré l'entraînement de la base. La puissance, 65
-# watts, est une **hypothèse** sur le processeur, non une mesure : changez-la pour la vôtre.
+# temps prendrait notre machine ? La grille a chronométré l'entraînement de la base. La puissance,
+# 65 watts, est une **hypothèse** sur le processeur, non une mesure : changez-la pour la vôtre.
 
 # %%
 WATTS, IMAGENET, PASSES = 65, 1_281_167, 90
@@ -1634,6 +1684,18 @@ if full:
         for name, value in durations.items()
     ]
     runtime.show_table(("entraînement", "secondes", "kilowattheures"), rows)
+    small = measure(small_grid.full["found"]["semblable"], "seconds")["zéro"].mean(
+        axis=0
+    )
+    per_image = small[-1] / (EPOCHS * small_grid.full["sizes"][-1])
+    print(
+        f"petit réseau, 1 000 puis 5 000 images : {small[-2]:.0f} s, {small[-1]:.0f} s"
+    )
+    print(f"par image vue : {1000 * per_image:.1f} ms, puis {1000 * each:.0f} ms")
+verdict(
+    "transfer-scratch-intensive",
+    full and bool(small[-1] > 1.5 * small[-2] and each > 5 * per_image),
+)
 verdict("transfer-compute", full and durations["ImageNet, estimé"] / 86_400)
 
 # %% [markdown]
@@ -1757,9 +1819,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Une belle carte n'est pas une preuve. Les photographies d'Oxford-IIIT Pet viennent avec le
-# contour de l'animal : mesurons quelle part de la carte tombe **dans l'animal**, divisée par la part
-# de l'image qu'il occupe. Un réseau qui ne regarderait nulle part en particulier aurait 1.
+# Une belle carte n'est pas une preuve. Les photographies d'Oxford-IIIT Pet viennent avec le contour
+# de l'animal : mesurons quelle part de la carte tombe **dans l'animal**, divisée par la part de
+# l'image qu'il occupe. Un réseau qui ne regarderait nulle part en particulier aurait 1.
 
 # %%
 EXPLAINED = runtime.pick(quick=4, full=100)
@@ -1767,7 +1829,7 @@ outlined = datasets.pets(size=224, limit=EXPLAINED)
 
 
 def gradcam_run():
-    found = {"appris": [], "au hasard": [], "corrélation": []}
+    found = {"appris": [], "au hasard": [], "corrélation": [], "dedans": []}
     for image, mask in zip(outlined.images, outlined.masks):
         ready, inside, heats = WHOLE.preprocess(image[None])[0], mask != 1, []
         label = scores(explained, ready[None])[0].argmax()
@@ -1775,6 +1837,7 @@ def gradcam_run():
             heat = resized(grad_cam(*halves, ready, label), 224)
             share = (heat * inside).sum() / (heat.sum() + 1e-12)
             found[name].append(share / inside.mean())
+            found["dedans"] += [share] if name == "appris" else []
             heats.append(heat.ravel())
         found["corrélation"].append(stats.spearmanr(*heats).statistic)
     return found
@@ -1792,8 +1855,7 @@ print(
     "corrélation des deux cartes, médiane :", number(np.nanmedian(shown["corrélation"]))
 )
 full = cams.full
-verdict("transfer-gradcam", full and np.nanmedian(full["appris"]))
-verdict("transfer-gradcam-sanity", full and abs(np.nanmedian(full["corrélation"])))
+verdict("transfer-gradcam", full and np.nanmedian(full["dedans"]))
 
 # %% [markdown]
 # COMMENT-GRADCAM
@@ -1801,9 +1863,9 @@ verdict("transfer-gradcam-sanity", full and abs(np.nanmedian(full["corrélation"
 # ## Une machine plus grande
 #
 # Sur plusieurs cartes graphiques, on entraîne presque toujours en ***parallélisme de données*** :
-# chaque carte reçoit le même réseau et une part du lot ; les gradients sont moyennés avant la mise à
-# jour. Le calcul est donc celui d'une seule carte, à l'arrondi près. Keras l'offre de deux façons :
-# [`keras.distribution`](https://keras.io/api/distribution/) avec JAX, et
+# chaque carte reçoit le même réseau et une part du lot ; les gradients sont moyennés avant la mise
+# à jour. Le calcul est donc celui d'une seule carte, à l'arrondi près. Keras l'offre de deux
+# façons : [`keras.distribution`](https://keras.io/api/distribution/) avec JAX, et
 # [`MirroredStrategy`](https://www.tensorflow.org/guide/distributed_training) avec TensorFlow.
 #
 # Sans carte graphique, un processeur peut se faire passer pour deux. Il faut le demander **avant**
@@ -1825,8 +1887,8 @@ def train_with_jax():
 
 
 # %% [markdown]
-# La version TensorFlow. Seule la construction du modèle a besoin d'être « dans » la stratégie ; `fit`
-# ne change pas.
+# La version TensorFlow. Seule la construction du modèle a besoin d'être « dans » la stratégie ;
+# `fit` ne change pas.
 
 
 # %%
@@ -1931,10 +1993,185 @@ for found in distribution.here.values():
 # %% [markdown]
 # ## À retenir
 #
-# - A_RETENIR
+# RETENIR
+
+# %% [markdown]
+# ## Exercices
+#
+# ### 1. Prédire, puis exécuter
+#
+# Une base gelée rend 1 280 caractéristiques. On lui pose une tête pour les 37 races d'Oxford-IIIT
+# Pet. Combien de paramètres reste-t-il à apprendre ? Remplacez `None` par votre réponse.
+
+# %%
+my_parameters = None
+
+head = layers.Dense(37)
+head.build((None, 1280))
+predict("paramètres à apprendre", my_parameters, head.count_params())
+
+# %% [markdown]
+# <details>
+# <summary>Solution</summary>
+#
+# Un poids par caractéristique et par race, et un biais par race : $(1280 + 1) \times 37 = 47\,397$.
+# La base peut en avoir des millions : gelés, ils ne comptent pas.
+#
+# </details>
+
+# %% [markdown]
+# ### 2. Écrire Grad-CAM
+#
+# Écrivez la carte à partir des dernières cartes d'activation, de forme (h, w, k), et du gradient du
+# score par rapport à elles, de même forme. Rendez un tableau (h, w), sans le ramener à 1.
+
+
+# %%
+def my_cam(maps, slope):
+    raise NotImplementedError
+
+
+# %% tags=["hide-input"] cellView="form"
+# @title Vérifier l'exercice 2
+def cam_solution(maps, slope):
+    weights = np.mean(slope, axis=(0, 1))
+    return np.maximum(np.tensordot(maps, weights, axes=1), 0)
+
+
+def cam_without_relu(maps, slope):
+    return np.tensordot(maps, np.mean(slope, axis=(0, 1)), axes=1)
+
+
+def cam_pointwise(maps, slope):
+    return np.maximum(np.sum(np.asarray(maps) * slope, axis=-1), 0)
+
+
+def cam_channel_mean(maps, slope):
+    weights = np.mean(slope, axis=(0, 1))
+    return np.maximum(np.mean(np.asarray(maps) * weights, axis=-1), 0)
+
+
+_draw = np.random.default_rng(4)
+EXERCISE_CAM = Exercise(
+    title="Exercice 2",
+    reference=cam_solution,
+    cases=[
+        (np.ones((2, 2, 1)), np.full((2, 2, 1), -1.0)),
+        (np.array([[[1.0, 2.0]]]), np.array([[[3.0, -1.0]]])),
+        (_draw.normal(size=(3, 4, 5)), _draw.normal(size=(3, 4, 5))),
+    ],
+    mistakes={
+        "Ne gardez que la partie positive de la somme.": cam_without_relu,
+        "Moyennez d'abord le gradient sur les positions : un poids par carte.": cam_pointwise,
+        "La somme pondérée des cartes n'est pas leur moyenne.": cam_channel_mean,
+    },
+)
+EXERCISE_CAM.check(my_cam)
+
+# %% tags=["hide-cell"] cellView="form"
+# @title Solution de l'exercice 2
+# Un poids par carte, la moyenne de son gradient ; puis la partie positive de la somme.
+EXERCISE_CAM.check(cam_solution)
+
+# %% [markdown]
+# ### 3. Séparer sans fuite
+#
+# `groups` dit, pour chaque image, de quelle coupe (ou de quel patient, de quelle vidéo) elle vient.
+# Rendez un tableau de booléens, vrai pour les images à garder pour l'apprentissage, quand les
+# images d'indices `test` servent au test : aucune image d'apprentissage ne doit venir d'un groupe
+# du test.
+
+
+# %%
+def my_training_images(groups, test):
+    raise NotImplementedError
+
+
+# %% tags=["hide-input"] cellView="form"
+# @title Vérifier l'exercice 3
+def training_images_solution(groups, test):
+    groups = np.asarray(groups)
+    return ~np.isin(groups, groups[test])
+
+
+def training_images_not_in_test(groups, test):
+    return ~np.isin(np.arange(len(groups)), test)
+
+
+def training_images_reversed(groups, test):
+    groups = np.asarray(groups)
+    return np.isin(groups, groups[test])
+
+
+EXERCISE_SPLIT = Exercise(
+    title="Exercice 3",
+    reference=training_images_solution,
+    cases=[
+        (np.array([0, 0, 1, 1, 2]), np.array([0])),
+        (np.array([3, 1, 3, 2, 1, 2]), np.array([1, 3])),
+        (np.array([5, 6, 7]), np.array([2])),
+    ],
+    mistakes={
+        "Écartez aussi les autres images des groupes du test.": training_images_not_in_test,
+        "Vrai pour l'apprentissage, faux pour le test.": training_images_reversed,
+    },
+)
+EXERCISE_SPLIT.check(my_training_images)
+
+# %% tags=["hide-cell"] cellView="form"
+# @title Solution de l'exercice 3
+# On écarte toute image dont le groupe apparaît dans le test.
+EXERCISE_SPLIT.check(training_images_solution)
+
+# %% [markdown]
+# ### 4. Expliquer
+#
+# Pourquoi entraîne-t-on la tête **avant** de libérer la base, plutôt que les deux ensemble ?
+#
+# <details>
+# <summary>Solution</summary>
+#
+# Une tête tirée au hasard se trompe partout : le gradient qu'elle renvoie à la base est grand, et
+# dépend de ses poids, qui n'ont encore aucun sens. Les premières mises à jour défont donc ce que la
+# base savait. Une tête déjà entraînée renvoie un petit gradient, qui ne corrige que ses erreurs.
+#
+# </details>
+
+# %% [markdown]
+# ### 5. Pour aller plus loin
+#
+# Reprenez la grille avec une autre base : dans Colab,
+# `keras.applications.EfficientNetB4(include_top=False, pooling="avg", input_shape=(96, 96, 3))` ou
+# `ResNet50`, et son `preprocess_input`. Avant d'exécuter, prédisez : la base gelée gagnera-t-elle
+# plus sur les races ou sur les membranes ? Puis remplacez les photographies par les vôtres, une
+# vingtaine par classe, et comparez les trois scénarios.
 
 # %% [markdown]
 # ## Ce que nous avons vérifié
 
 # %%
 summary()
+
+# %% [markdown]
+# ## Références
+#
+# - J. Yosinski, J. Clune, Y. Bengio, H. Lipson, [How transferable are features in deep neural
+#   networks?](https://arxiv.org/abs/1411.1792), 2014.
+# - S. Kornblith, J. Shlens, Q. V. Le, [Do better ImageNet models transfer
+#   better?](https://arxiv.org/abs/1805.08974), 2018.
+# - M. Lin, Q. Chen, S. Yan, [Network in Network](https://arxiv.org/abs/1312.4400), 2013.
+# - J. Long, E. Shelhamer, T. Darrell, [Fully convolutional networks for semantic
+#   segmentation](https://arxiv.org/abs/1411.4038), 2014.
+# - R. R. Selvaraju et al., [Grad-CAM: visual explanations from deep networks via gradient-based
+#   localization](https://arxiv.org/abs/1610.02391), 2016.
+# - J. Adebayo et al., [Sanity checks for saliency maps](https://arxiv.org/abs/1810.03292), 2018.
+# - C. Zhang et al., [Understanding deep learning requires rethinking
+#   generalization](https://arxiv.org/abs/1611.03530), 2016.
+# - S. Gidaris, P. Singh, N. Komodakis, [Unsupervised representation learning by predicting image
+#   rotations](https://arxiv.org/abs/1803.07728), 2018.
+# - R. Zhang, [Making convolutional networks shift-invariant
+#   again](https://arxiv.org/abs/1904.11486), 2019.
+# - N. Dalal, B. Triggs, [Histograms of oriented gradients for human
+#   detection](https://doi.org/10.1109/CVPR.2005.177), 2005.
+# - P. Goyal et al., [Accurate, large minibatch SGD](https://arxiv.org/abs/1706.02677), 2017.
+# - O. M. Parkhi et al., [Cats and dogs](https://doi.org/10.1109/CVPR.2012.6248092), 2012.

@@ -31,7 +31,8 @@ XLA = """\
 import keras
 
 def compile_with_xla(self, *args, _compile=keras.Model.compile, **kwargs):
-    return _compile(self, *args, **kwargs | {"jit_compile": True})
+    xla = {"jit_compile": True, "run_eagerly": False}
+    return _compile(self, *args, **kwargs | xla)
 
 keras.Model.compile = compile_with_xla
 """

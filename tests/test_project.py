@@ -36,7 +36,6 @@ COMES_WITH = {
     "pybtex": "sphinx",
     "ipython": "ipykernel",
     "packaging": "pytest",
-    "jax": "make backends",
     "torch": "make backends",
 }
 
