@@ -699,7 +699,14 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# COMMENT-DRIFT
+# Sur la cible semblable, les erreurs ne coûtent rien : tous les vêtements ont à peu près les mêmes
+# statistiques. Sur la différente, la base dont seuls les poids étaient gelés ne sait presque plus
+# rien de sa tâche source, **sans qu'un seul poids ait changé**. La cible n'en souffre pas ; elle y
+# gagne même deux points, puisque les statistiques sont devenues les siennes ([une
+# méthode](https://arxiv.org/abs/1603.04779) en est née). Le piège n'est donc pas une perte
+# d'exactitude : c'est de croire fixe une base qui ne l'est pas. On ne peut plus la partager entre
+# plusieurs têtes, ni calculer ses caractéristiques une fois pour toutes. L'affinage oublie lui
+# aussi sa source, mais moins quand les normalisations restent gelées.
 #
 # ### Un taux d'apprentissage trop grand
 #
@@ -1743,7 +1750,10 @@ verdict(
 )
 
 # %% [markdown]
-# COMMENT-LABELS
+# Cette fois, rien. Affinée, la base autosupervisée ne fait pas mieux que le réseau parti de zéro ;
+# gelée, elle fait bien moins. Pour dire si une chaussure est à l'endroit, il suffit d'en regarder
+# le contour : nos deux mille images n'ont rien appris d'autre. L'autosupervision réussit à une tout
+# autre échelle ; à la nôtre, le besoin d'étiquettes est confirmé.
 #
 # ### « Besoin de puissance de calcul »
 #
@@ -2103,11 +2113,12 @@ for found in distribution.here.values():
 # %% [markdown]
 # ## À retenir
 #
-# - Transférer n'est pas forcément affiner : une base gelée s'entraîne en secondes, et suffit souvent.
-# - Préparez les images comme à l'apprentissage de la base ; gelez les normalisations une à une quand
-#   vous affinez ; choisissez le taux sur une validation ; séparez les données par paquets.
-# - Peu d'images, tâche proche : base gelée, ou affinée à petit pas. Tâche lointaine : coupez la base
-#   plus tôt. Beaucoup d'images et tâche lointaine : partez de zéro, ou affinez.
+# - Transférer n'est pas forcément affiner : une base gelée s'entraîne en secondes, et suffit
+#   souvent.
+# - Préparez les images comme à l'apprentissage de la base ; gelez les normalisations une à une
+#   quand vous affinez ; choisissez le taux sur une validation ; séparez les données par paquets.
+# - Peu d'images, tâche proche : base gelée, ou affinée à petit pas. Tâche lointaine : coupez la
+#   base plus tôt. Beaucoup d'images et tâche lointaine : partez de zéro, ou affinez.
 # - Une base qui a beaucoup vu aide même de loin.
 # - Une convolution est équivariante, à son pas près ; l'invariance s'apprend, par les données.
 # - Grad-CAM dit où le réseau regarde, pas pourquoi ; vérifiez toujours avec des poids au hasard.
