@@ -2162,9 +2162,10 @@ header = ("agrandir", "réseau", "paramètres", "d w² r²", "coût mesuré", "v
 runtime.show_table(header, rows)
 
 # %% [markdown]
-# La loi de coût se vérifie. L'exactitude, elle, ne suit pas l'article : à coût voisin, élargir
-# gagne trois points, tout agrandir ensemble n'en gagne presque pas, approfondir ou affiner l'image
-# en perdent. Un réseau de huit filtres manque d'abord de canaux ; une image deux fois plus fine lui
+# La loi de coût se vérifie. L'exactitude, elle, ne suit pas tout à fait l'article : à coût voisin,
+# élargir gagne trois points, tout agrandir ensemble deux, approfondir un seul ; affiner l'image en
+# perd. D'une graine à l'autre, « les trois » varient de quatre points : l'ordre entre voisins n'est
+# pas sûr. Un réseau de huit filtres manque d'abord de canaux ; une image deux fois plus fine lui
 # demande un champ réceptif qu'il n'a pas ; et quatre époques sont courtes pour un réseau trois fois
 # plus profond. Les coefficients d'EfficientNet ont été cherchés pour un réseau déjà bien
 # proportionné, sur ImageNet : l'équilibre est une recette à régler, non une loi. Le chapitre 8 y
@@ -2693,7 +2694,7 @@ runtime.show_table(("réseau", "article", "compté", "écart"), rows)
 # - Une convolution par canal, puis une 1 × 1, coûtent huit fois moins qu'une 3 × 3 à 64 canaux.
 # - Le nombre de paramètres ne prouve pas qu'un réseau est le bon : comparez les sorties, tous poids
 #   tirés au hasard.
-# - À petite échelle, les briques économes coûtent en exactitude, et élargir vaut mieux que tout
+# - À petite échelle, les briques économes coûtent en exactitude, et élargir vaut au moins tout
 #   agrandir : une architecture se juge à l'échelle pour laquelle elle est faite.
 # - Une exactitude sur ImageNet dépend des étiquettes, du cadrage et de la recette d'entraînement.
 
