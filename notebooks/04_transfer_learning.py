@@ -501,7 +501,8 @@ for name, kept in (("toutes", 0), ("supérieures", KEPT["conv1 à conv2"])):
         not np.array_equal(base.get_layer(conv).kernel, BASE.get_layer(conv).kernel)
         for conv in (f"conv{k}" for k in range(1, len(STAGES) + 1))
     ]
-print(changed)
+for name, moved in changed.items():
+    print(f"couches {name} : {sum(moved)} convolutions sur {len(moved)} ont changé")
 verdict(
     "transfer-fine-tuning-choices",
     changed == {"toutes": [True] * 5, "supérieures": [False] * 2 + [True] * 3},
@@ -746,17 +747,17 @@ fig = figures.curves(
     x=shown["rates"],
     xlabel="taux d'apprentissage de l'affinage",
     ylabel="exactitude, cible semblable",
-    levels={
-        "base gelée": np.mean(shown["frozen"]),
-        "à partir de zéro": np.mean(shown["scratch"]),
-    },
+    levels={"base gelée": np.mean(shown["frozen"])},
 )
 fig.axes[0].set_xscale("log")
 means = np.mean(shown["tuned"], axis=0)
 figures.show(
     fig,
     alt="Exactitude selon le taux d'apprentissage de l'affinage : "
-    + ", ".join(f"{number(m)} pour {r:g}" for r, m in zip(shown["rates"], means))
+    + ", ".join(
+        f"{number(m)} pour {r:g}".replace(".", ",")
+        for r, m in zip(shown["rates"], means)
+    )
     + f". Base gelée : {number(np.mean(shown['frozen']))} ; à partir de zéro : "
     f"{number(np.mean(shown['scratch']))}.",
 )
@@ -1017,6 +1018,11 @@ figures.show(
 )
 
 # %% [markdown]
+# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, est pris
+# presque partout pour un pull. Chaque point ne voit que son champ réceptif, et rien n'a appris à ce
+# réseau à décider point par point : seulement en moyenne. Le chapitre 5 apprendra le reste.
+
+# %% [markdown]
 # ## Taille et ressemblance : le récapitulatif, mesuré
 #
 # « Les scénarios d'apprentissage […] dépendent de deux contraintes : la taille de la base de
@@ -1235,7 +1241,10 @@ LARGE_TASKS = {
     for kind, task in LARGE_TASKS.items()
 }
 print(f"{LARGE.title} : {LARGE.model.count_params()} paramètres")
-print({kind: (len(task.x), len(task.x_test)) for kind, task in LARGE_TASKS.items()})
+for kind, task in LARGE_TASKS.items():
+    print(
+        f"{kind} : {len(task.x)} images pour apprendre, {len(task.x_test)} pour juger"
+    )
 
 
 # %%
@@ -1379,7 +1388,7 @@ if full:
         name: values.mean(axis=0)[-1]
         for name, values in measure(large["semblable"], "seconds").items()
     }
-    print({name: round(value) for name, value in seconds.items()}, "secondes")
+    print("durées :", ", ".join(f"{n}, {value:.0f} s" for n, value in seconds.items()))
 
 verdict("transfer-few-data", full and gain(large["semblable"], 0))
 verdict("transfer-limited-hardware", full and seconds["zéro"] / seconds["gelé"])
@@ -1553,7 +1562,7 @@ for what, steps, label in (
     ends = {name: np.mean(found[what], axis=0) for name, found in shown.items()}
     figures.show(
         fig,
-        alt=f"Exactitude selon le {label} : "
+        alt=f"Exactitude, {label} : "
         + " ; ".join(
             f"réseau {name}, " + ", ".join(number(v) for v in values)
             for name, values in ends.items()
@@ -1688,7 +1697,10 @@ figures.show(
 )
 
 # %% [markdown]
-# COMMENT-EXCITING
+# Avec EfficientNet-Lite0 : au début, des rayures et des aplats d'une couleur, comme les filtres du
+# chapitre 1 ; au tiers, des rayures obliques et des taches ; aux deux tiers, une rosace, des
+# tracés. Deux de ces derniers filtres n'ont rien donné que le bruit de départ, lissé : il ne les
+# excitait pas du tout, et leur gradient est resté nul.
 #
 # ### « Capacité à gérer de grandes quantités de données »
 #
@@ -1700,7 +1712,8 @@ figures.show(
 full = small_grid.full
 curve = full and measure(full["found"]["semblable"])["zéro"].mean(axis=0)
 if full:
-    print("à partir de zéro :", dict(zip(full["sizes"], map(number, curve))))
+    for n, value in zip(full["sizes"], curve):
+        print(f"{n} images, à partir de zéro : {number(value)}")
 verdict("transfer-large-data", full and curve[-1] - curve[1])
 verdict("transfer-needs-data", full and curve[-1] - curve[0])
 
@@ -1791,10 +1804,16 @@ if full:
     each = durations["zéro"] / (epochs * full["sizes"][-1])
     durations["ImageNet, estimé"] = each * IMAGENET * PASSES
     rows = [
-        (name, number(value / 3600, 3), f"{energy(value):.2g}".replace(".", ","))
+        (
+            name,
+            f"{number(value, 0)} s"
+            if value < 86_400
+            else f"{value / 86_400:.0f} jours",
+            f"{energy(value):.2g}".replace(".", ","),
+        )
         for name, value in durations.items()
     ]
-    runtime.show_table(("entraînement", "heures", "kilowattheures"), rows)
+    runtime.show_table(("entraînement", "durée", "kilowattheures"), rows)
     small = measure(small_grid.full["found"]["semblable"], "seconds")["zéro"].mean(
         axis=0
     )
@@ -1936,9 +1955,11 @@ figures.show(
 )
 
 # %% [markdown]
-# Une belle carte n'est pas une preuve. Les photographies d'Oxford-IIIT Pet viennent avec le contour
-# de l'animal : mesurons quelle part de la carte tombe **dans l'animal**, divisée par la part de
-# l'image qu'il occupe. Un réseau qui ne regarderait nulle part en particulier aurait 1.
+# Le réseau appris regarde les yeux et le museau du chat, et le café ; avec des poids au hasard, les
+# deux cartes sont vides. Une belle carte n'est pas encore une preuve. Les photographies
+# d'Oxford-IIIT Pet viennent avec le contour de l'animal : mesurons quelle part de la carte tombe
+# **dans l'animal**, divisée par la part de l'image qu'il occupe. Un réseau qui ne regarderait nulle
+# part en particulier aurait 1.
 
 # %%
 EXPLAINED = runtime.pick(quick=4, full=100)
@@ -1957,7 +1978,9 @@ def gradcam_run():
             heats.append(heat.ravel())
         other = resized(grad_cam(*HALVES["appris"], ready, second), 224).ravel()
         for name, heat in (("corrélation", heats[1]), ("deuxième classe", other)):
-            found[name].append(stats.spearmanr(heats[0], heat).statistic)
+            varied = heat.any() and heats[0].any()
+            likeness = stats.spearmanr(heats[0], heat).statistic if varied else np.nan
+            found[name].append(likeness)
     return found
 
 
@@ -2120,7 +2143,7 @@ for found in distribution.here.values():
 # - sur plusieurs *machines*, `keras.distribution.initialize()` avec JAX, ou
 #   `MultiWorkerMirroredStrategy` avec TensorFlow, un processus par machine ;
 # - avec PyTorch, `keras.distribution` n'est pas disponible : on passe par
-#   `torch.nn.parallel.DistributedDataParallel` et une boucle à soi ([guide de
+#   `DistributedDataParallel` et une boucle à soi ([guide de
 #   Keras](https://keras.io/guides/distributed_training_with_torch/)).
 
 # %% [markdown]
