@@ -705,8 +705,8 @@ runtime.show_table(
 # Sur la cible semblable, les erreurs ne coûtent rien : tous les vêtements ont à peu près les mêmes
 # statistiques. Sur la différente, la base dont seuls les poids étaient gelés ne sait presque plus
 # rien de sa tâche source, **sans qu'un seul poids ait changé**. La cible n'en souffre pas ; elle y
-# gagne même deux points, puisque les statistiques sont devenues les siennes ([une
-# méthode](https://arxiv.org/abs/1603.04779) en est née). Le piège n'est donc pas une perte
+# gagne même deux points, puisque les statistiques sont devenues les siennes ([une méthode
+# d'adaptation](https://arxiv.org/abs/1603.04779) en est née). Le piège n'est donc pas une perte
 # d'exactitude : c'est de croire fixe une base qui ne l'est pas. On ne peut plus la partager entre
 # plusieurs têtes, ni calculer ses caractéristiques une fois pour toutes. L'affinage oublie lui
 # aussi sa source, mais moins quand les normalisations restent gelées.
@@ -854,8 +854,8 @@ else:
 # ### Tel quel
 #
 # Le plus simple est d'utiliser le modèle tel quel, tête comprise. Prenons un réseau entraîné sur
-# ImageNet, s'il est sur cette machine ou si le réseau permet de le télécharger ; à défaut (profil
-# rapide), notre petit réseau, qui ne connaît que des vêtements, passe par le même code.
+# ImageNet, s'il est sur cette machine ou peut être téléchargé ; à défaut (profil rapide), notre
+# petit réseau, qui ne connaît que des vêtements, passe par le même code.
 
 
 # %%
@@ -901,9 +901,9 @@ figures.show(
 )
 
 # %% [markdown]
-# EfficientNet-Lite0 nomme le chat, l'expresso dans sa tasse, le palais et la marguerite. La fusée
-# devient un missile, et un champ de galaxies, une bulle : un réseau de mille classes répond
-# toujours par l'une des mille.
+# EfficientNet-Lite0 nomme le chat, l'expresso dans sa tasse et le palais. La fusée devient un
+# missile, le dahlia une marguerite, et un champ de galaxies une bulle : un réseau de mille classes
+# répond toujours par l'une des mille.
 #
 # Le nombre de scores de la dernière couche est celui des classes de la tâche source : mille pour
 # ImageNet, dit le document.
@@ -1476,7 +1476,7 @@ verdict("transfer-spatial", intact and intact["convolutif"] - intact["dense"])
 
 # %% [markdown]
 # Sur les vêtements, rien : ils sont si bien centrés que chaque pixel a sa place, et le voisinage
-# n'apprend rien de plus ; le mélange ne change pas le résultat, et le réseau dense vaut l'autre.
+# n'apporte rien de plus ; le mélange ne change pas le résultat, et le réseau dense vaut l'autre.
 # Sur les membranes, dont la place change d'une image à l'autre, le réseau dense fait à peine mieux
 # que le hasard, et le convolutif vingt points de plus. Mélanger les pixels lui en coûte ensuite
 # sept ou huit en moyenne, très inégalement selon la graine : c'est donc moins le voisinage qui
@@ -1581,11 +1581,11 @@ verdict("transfer-invariance-translations", lost and lost["shift"])
 verdict("transfer-invariance-deformations", lost and lost["angle"])
 
 # %% [markdown]
-# Deux points de déplacement coûtent vingt points d'exactitude, quinze degrés presque autant. La
-# première courbe est en dents de scie : quatre points coûtent moins que deux. Nos deux convolutions
+# Deux pixels de déplacement coûtent vingt points d'exactitude, quinze degrés presque autant. La
+# première courbe est en dents de scie : quatre pixels coûtent moins que deux. Nos deux convolutions
 # de pas 2 ne gardent qu'une position sur quatre ; l'équivariance ne tient donc que pour les
 # multiples de quatre, et le reste se perd ([Zhang](https://arxiv.org/abs/1904.11486) le corrige par
-# un léger flou avant chaque pas). À six et huit points, le bord de l'image coupe aussi le vêtement.
+# un léger flou avant chaque pas). À six et huit pixels, le bord de l'image coupe aussi le vêtement.
 # L'augmentation répare presque tout, dans les limites de ce qu'elle a montré : à 90 degrés, jamais
 # vus, le réseau augmenté ne sait rien de plus.
 #
