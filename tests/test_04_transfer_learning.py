@@ -198,11 +198,11 @@ FOUND = {
 }
 
 
-def test_measure_quadrants_and_gain():
+def test_measure_ranked_and_gain():
     found = FOUND["semblable"]
     assert chapter.measure(found)["zéro"].tolist() == [[0.4, 0.9]]
     assert chapter.measure(found, "seconds")["gelé"].tolist() == [[1, 2]]
-    good = chapter.quadrants({"found": FOUND})
+    good = chapter.ranked({"found": FOUND})
     assert good == {
         ("semblable", "peu"): ["gelé", "affiné"],
         ("semblable", "beaucoup"): ["affiné"],
