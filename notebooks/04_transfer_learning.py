@@ -104,7 +104,7 @@ SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 SOURCE_IMAGES = runtime.pick(quick=200, full=12_000)
 SIZES = runtime.pick(quick=(20,), full=(20, 100, 1_000, 5_000))
 TEST_IMAGES = runtime.pick(quick=100, full=2_000)
-UPDATES = runtime.pick(quick=2, full=200)
+UPDATES = runtime.pick(quick=1, full=200)
 EPOCHS = runtime.pick(quick=1, full=6)
 BATCH = 32
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
@@ -776,7 +776,7 @@ figures.show(
 # mesure sur des coupes jamais vues.
 
 # %%
-CROPS = runtime.pick(quick=100, full=3_000)
+CROPS = runtime.pick(quick=60, full=3_000)
 
 
 def leakage_run():
@@ -1206,7 +1206,7 @@ figures.show(
 SIDE = 96
 PHOTOGRAPHS = runtime.pick(quick=(12,), full=(12, 39, 120, 390))
 LARGE_SEEDS = runtime.pick(quick=(0,), full=SEEDS, cpu=(0,))
-LARGE_BUDGET = {"batch": 16, "updates": runtime.pick(quick=2, full=300, cpu=150)}
+LARGE_BUDGET = {"batch": 16, "updates": runtime.pick(quick=1, full=300, cpu=150)}
 LARGE = zoo.imagenet_base(SIDE) or zoo.Network("notre réseau", BASE, to_small)
 
 
@@ -1657,7 +1657,7 @@ verdict("transfer-automatic", means and means["base apprise"] - means["HOG"])
 # fréquence.
 
 # %%
-STEPS = runtime.pick(quick=2, full=60)
+STEPS = runtime.pick(quick=1, full=60)
 
 
 def exciting(base, layer, filters, steps=STEPS):
@@ -1732,7 +1732,7 @@ verdict("transfer-needs-data", full and curve[-1] - curve[0])
 # images de la cible, **sans une seule étiquette** ; puis cent images étiquetées entraînent la tête.
 
 # %%
-UNLABELLED = runtime.pick(quick=40, full=2_000)
+UNLABELLED = runtime.pick(quick=20, full=2_000)
 
 
 def turned_base(images):
