@@ -1,6 +1,5 @@
 """The drawings of Keras models: rows, columns, arrows and type."""
 
-import io
 import itertools
 
 import keras
@@ -8,20 +7,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 from matplotlib import patches
-from matplotlib import pyplot as plt
-from PIL import Image
 
-from utils import figures, graphs
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def decode(fig):
-    return Image.open(io.BytesIO(figures.png(fig)))
+from tests.test_figures import close_figures, decode  # noqa: F401 - a fixture
+from utils import graphs
 
 
 def block(build):
