@@ -660,6 +660,11 @@ def fine_tuned_whole(base, x, y, classes):
     return model
 
 
+# %% [markdown]
+# Chaque façon de faire est jugée deux fois : sur la cible, et sur l'ancienne tâche, que la base
+# rejoue avec son ancienne tête.
+
+# %%
 FREEZING = {
     "gelée": frozen,
     "poids gelés seulement": frozen_weights_only,
@@ -1082,6 +1087,16 @@ def measure(found, what="test"):
     }
 
 
+def describe_grid(shown):
+    return " ; ".join(
+        f"cible {kind}, {name} : "
+        + ", ".join(number(value) for value in values.mean(axis=0))
+        for kind, found in shown["found"].items()
+        for name, values in measure(found).items()
+    )
+
+
+# %%
 def draw_grid(shown):
     """Exactitude selon le nombre d'images, une figure par cible."""
     fig, axes = plt.subplots(2, 1, figsize=(figures.WIDTH, 7), sharex=True)
@@ -1106,15 +1121,7 @@ def draw_grid(shown):
     return fig
 
 
-def describe_grid(shown):
-    return " ; ".join(
-        f"cible {kind}, {name} : "
-        + ", ".join(number(value) for value in values.mean(axis=0))
-        for kind, found in shown["found"].items()
-        for name, values in measure(found).items()
-    )
-
-
+# %%
 shown = small_grid.values
 figures.show(
     draw_grid(shown),
@@ -1164,6 +1171,7 @@ def draw_quadrant(shown):
     return fig
 
 
+# %%
 def ranked(shown):
     """Par case, les scénarios à moins de deux points du meilleur ; le meilleur d'abord."""
     found = {}
@@ -1176,15 +1184,13 @@ def ranked(shown):
     return found
 
 
+def describe_quadrant(good):
+    cases = (f"{' '.join(case)}, {', '.join(names)}" for case, names in good.items())
+    return f"Quatre cases. À moins de deux points du meilleur : {' ; '.join(cases)}."
+
+
 good = ranked(shown)
-figures.show(
-    draw_quadrant(shown),
-    alt="Quatre cases. À moins de deux points du meilleur : "
-    + " ; ".join(
-        f"{' '.join(case)}, {', '.join(names)}" for case, names in good.items()
-    )
-    + ".",
-)
+figures.show(draw_quadrant(shown), alt=describe_quadrant(good))
 
 # %% [markdown]
 # Avec beaucoup d'images, le conseil tient à peu près : affiner et repartir de zéro se valent
@@ -1208,8 +1214,10 @@ PHOTOGRAPHS = runtime.pick(quick=(12,), full=(12, 39, 120, 390))
 LARGE_SEEDS = runtime.pick(quick=(0,), full=SEEDS, cpu=(0,))
 LARGE_BUDGET = {"batch": 16, "updates": runtime.pick(quick=1, full=300, cpu=150)}
 LARGE = zoo.imagenet_base(SIDE) or zoo.Network("notre réseau", BASE, to_small)
+print(f"{LARGE.title} : {LARGE.model.count_params()} paramètres")
 
 
+# %%
 def breed_task():
     """Trois races ; 200 photographies pour juger, les autres pour apprendre."""
     kept = np.isin(pets.breeds, BREEDS)
@@ -1231,6 +1239,7 @@ def in_colour(squares):
     return LARGE.preprocess(np.stack([squares] * 3, axis=-1))
 
 
+# %%
 LARGE_TASKS = {
     "semblable": breed_task(),
     "différente": membrane_task(2 * PHOTOGRAPHS[-1], SIDE, in_colour),
@@ -1239,7 +1248,6 @@ LARGE_TASKS = {
     kind: task._replace(x_test=task.x_test[:200], y_test=task.y_test[:200])
     for kind, task in LARGE_TASKS.items()
 }
-print(f"{LARGE.title} : {LARGE.model.count_params()} paramètres")
 for kind, task in LARGE_TASKS.items():
     print(
         f"{kind} : {len(task.x)} images pour apprendre, {len(task.x_test)} pour juger"
@@ -1270,14 +1278,7 @@ figures.show(
 
 # %%
 good = ranked(shown)
-figures.show(
-    draw_quadrant(shown),
-    alt="Quatre cases, base entraînée sur ImageNet. À moins de deux points du meilleur : "
-    + " ; ".join(
-        f"{' '.join(case)}, {', '.join(names)}" for case, names in good.items()
-    )
-    + ".",
-)
+figures.show(draw_quadrant(shown), alt=f"{shown['base']}. {describe_quadrant(good)}")
 
 # %% [markdown]
 # Avec une base qui a vu plus d'un million de photographies, tout change d'échelle. Avec quatre
@@ -1372,6 +1373,7 @@ def gain(found, size, over="zéro"):
     return max(means["gelé"], means["affiné"]) - means[over]
 
 
+# %%
 full = large_grid.full and small_grid.full
 if full:
     grids = {"petit réseau": small_grid.full, large_grid.full["base"]: large_grid.full}
@@ -1382,6 +1384,9 @@ if full:
     ]
     header = ("base", "cible", "gain du transfert, peu d'images", "beaucoup d'images")
     runtime.show_table(header, rows)
+
+# %%
+if full:
     large = large_grid.full["found"]
     seconds = {
         name: values.mean(axis=0)[-1]
@@ -1394,6 +1399,7 @@ verdict("transfer-limited-hardware", full and seconds["zéro"] / seconds["gelé"
 verdict("transfer-preferable", full and gain(large["semblable"], -1))
 verdict("transfer-similar-task", full and gain(large["différente"], -1))
 
+# %%
 gains = small_grid.full and {
     (kind, k): gain(found, k)
     for kind, found in small_grid.full["found"].items()
@@ -1524,6 +1530,7 @@ def jittered(images, seed):
     return np.concatenate([moved(image[None], *motion) for image, *motion in motions])
 
 
+# %%
 def moving_run():
     found = {}
     for name, copies in runtime.pick(
@@ -1793,6 +1800,7 @@ def energy(seconds, watts=WATTS):
     return seconds * watts / 3.6e6
 
 
+# %%
 full = large_grid.full
 if full:
     durations = {
@@ -1813,6 +1821,9 @@ if full:
         for name, value in durations.items()
     ]
     runtime.show_table(("entraînement", "durée", "kilowattheures"), rows)
+
+# %%
+if full:
     small = measure(small_grid.full["found"]["semblable"], "seconds")["zéro"].mean(
         axis=0
     )
