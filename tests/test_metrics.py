@@ -46,6 +46,44 @@ def test_masks_refused(true, pred, message):
         metrics.dice(true, pred)
 
 
+def outline_by_hand(mask):
+    inside = set(map(tuple, np.argwhere(mask)))
+    rows, columns = mask.shape
+    return [
+        (i, j)
+        for i, j in inside
+        for k, m in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1))
+        if 0 <= k < rows and 0 <= m < columns and (k, m) not in inside
+    ]
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 2.5])
+def test_boundary_f1_by_loops(tolerance):
+    for _ in range(5):
+        true, pred = RNG.random((2, 9, 11)) < 0.3
+        a, b = (set(outline_by_hand(mask)) for mask in (true, pred))
+        near = [
+            np.mean(
+                [min(np.hypot(i - k, j - m) for k, m in q) <= tolerance for i, j in p]
+            )
+            for p, q in ((b, a), (a, b))
+        ]
+        expected = 2 * near[0] * near[1] / sum(near) if sum(near) else 0
+        assert metrics.boundary_f1(true, pred, tolerance) == pytest.approx(expected)
+
+
+def test_boundary_f1_of_a_shift_and_of_no_outline():
+    square = np.zeros((20, 20), bool)
+    square[5:15, 5:15] = True
+    assert metrics.boundary_f1(square, np.roll(square, 2, axis=0)) == 1.0
+    assert metrics.boundary_f1(square, np.roll(square, 4, axis=0)) < 0.8
+    nothing = np.zeros_like(square)
+    assert metrics.boundary_f1(nothing, nothing) == 1.0
+    assert metrics.boundary_f1(~nothing, nothing) == 1.0  # neither has an outline
+    assert metrics.boundary_f1(square, nothing) == 0.0
+    assert metrics.boundary_f1(nothing, square) == 0.0
+
+
 def test_per_class_leaves_out_absent_classes():
     true, pred = [0, 0, 1, 1, 3], [0, 1, 1, 1, 0]
     got = metrics.per_class(metrics.iou, true, pred, 4)

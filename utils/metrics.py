@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import binary_erosion, distance_transform_edt
 from sklearn.metrics import auc, roc_curve
 
 # --- Segmentation ---------------------------------------------------------------------------
@@ -64,6 +65,23 @@ def per_class(
             for k in range(n_classes)
         ]
     )
+
+
+def boundary_f1(y_true: ArrayLike, y_pred: ArrayLike, tolerance: float = 2.0) -> float:
+    """F1 of the outlines of two binary masks (h, w), in [0, 1]: are edges where they should be?
+
+    An outline is the pixels of a mask that touch its outside, edges of the image left aside.
+    Precision: share of the predicted outline at most `tolerance` pixels (Euclidean) from the true
+    one; recall: the reverse. Two masks without outline agree: 1; one without: 0. Source: Csurka
+    et al. (2013), https://doi.org/10.5244/C.27.32 .
+    """
+    true, pred = (_outline(mask) for mask in _masks(y_true, y_pred))
+    if not true.any() or not pred.any():
+        return float(true.any() == pred.any())
+    precision = np.mean(distance_transform_edt(~true)[pred] <= tolerance)
+    recall = np.mean(distance_transform_edt(~pred)[true] <= tolerance)
+    total = precision + recall
+    return float(2 * precision * recall / total) if total else 0.0
 
 
 def pixel_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -246,6 +264,10 @@ def _same_shape(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[np.ndarray, np.nd
     if not true.size:
         raise ValueError("Aucune valeur à comparer : les tableaux sont vides.")
     return true, pred
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    return mask & ~binary_erosion(mask, border_value=1)
 
 
 def _binary(values: np.ndarray, name: str) -> np.ndarray:

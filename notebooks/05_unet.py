@@ -1,0 +1,1631 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # U-Net et sa famille
+#
+# > **Objectifs.** À la fin de ce chapitre, vous saurez :
+# > - construire U-Net à partir de deux petites fonctions, et dire quelles tailles d'image il accepte ;
+# > - l'entraîner avec trente images, et juger une segmentation autrement que par l'exactitude ;
+# > - choisir une perte et un seuil quand une classe est rare ;
+# > - montrer ce qu'apportent les connexions directes, et ce que coûte chaque division par deux ;
+# > - situer ses parents : U-Net 3D, Attention U-Net, DeepLab, Mask R-CNN.
+#
+# | | |
+# |:--|:--|
+# | **Prérequis** | les chapitres 1 à 3 |
+# | **Document étudié** | 000, première partie : U-Net |
+# | **Données** | ISBI 2012, membranes de neurones ; hors ligne, un tissu dessiné |
+# | **Durée** | quatre heures de lecture et d'exercices ; exécution rapide : une minute |
+#
+# Jusqu'ici, un réseau donnait une réponse par image. La ***segmentation sémantique*** en demande
+# une **par pixel** : à quelle classe appartient-il ? U-Net, né en 2015 pour la microscopie, reste le
+# point de départ de presque tous les réseaux qui le font. Le document en donne la structure, le
+# code, trois limites et quatre parents. Nous construisons tout cela, l'entraînons, et comptons.
+
+# %% cellView="form" tags=["setup", "hide-input"]
+# @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = "https://github.com/vision-profonde/cours"
+
+if "COLAB_RELEASE_TAG" in os.environ:
+    root = Path("/content/cours")
+    if not root.exists():
+        copy = subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, str(root)]
+        )
+        if copy.returncode:
+            raise SystemExit(
+                "Copie du cours impossible : vérifiez la connexion, puis relancez."
+            )
+    needed = ("nbclient", "nbformat", "pooch", "skimage", "sklearn", "yaml")
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
+    if missing:
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True
+        )
+else:
+    folders = [Path.cwd(), *Path.cwd().parents]
+    root = next(
+        (path for path in folders if (path / "utils" / "runtime.py").exists()), None
+    )
+    if root is None:
+        raise SystemExit(
+            f"Ouvrez ce notebook dans une copie du cours : git clone {REPOSITORY}"
+        )
+sys.path.insert(0, str(root))
+_ = importlib.import_module("utils.runtime")  # avant Keras : fait taire ses messages
+
+# %%
+import warnings
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from keras import layers, ops
+from matplotlib.patches import Rectangle
+from scipy import ndimage
+from skimage.measure import label
+from skimage.metrics import adapted_rand_error
+from skimage.segmentation import expand_labels
+
+from utils import datasets, figures, runtime
+from utils.autodiff import value_and_grad
+from utils.execute import experiment
+from utils.exercises import Exercise, failure, predict
+from utils.figures import number, percent, spread
+from utils.metrics import boundary_f1, dice, iou, pixel_accuracy
+from utils.verdicts import summary, verdict
+
+# %% [markdown]
+# Toutes les tailles du chapitre sont choisies ici.
+
+# %%
+AREA = runtime.pick(quick=64, full=512)  # côté des coupes
+SIDE, MARGIN = runtime.pick(quick=(32, 8), full=(128, 32))  # tuile, et son bord
+FILTERS = runtime.pick(quick=4, full=32, cpu=16)  # du premier étage
+UPDATES = runtime.pick(quick=2, full=2_000, cpu=400)
+BATCH = 4
+FOLDS = runtime.pick(quick=2, full=5)
+SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
+EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que deux pas
+
+runtime.start("05_unet")
+membranes = datasets.membranes()
+runtime.banner(membranes)
+
+# %% [markdown]
+# ## Une réponse par pixel
+#
+# Les données sont celles de l'article : trente coupes d'un tissu nerveux de drosophile, vues au
+# microscope électronique. Il faut y trouver les membranes qui séparent les cellules. Nous appelons
+# 1 un pixel de membrane, 0 l'intérieur d'une cellule : la classe qui nous intéresse est la plus
+# rare.
+
+# %%
+IMAGES = membranes.images[:, :AREA, :AREA].astype("float32") / 255
+MASKS = membranes.labels[:, :AREA, :AREA] == 0
+share = MASKS.mean()
+print(f"{len(IMAGES)} coupes, {percent(share)} de membrane")
+figures.show(
+    figures.overlay(
+        IMAGES[0][:256, :256], {"Vérité": MASKS[0][:256, :256]}, ["cellule", "membrane"]
+    ),
+    alt=f"Un coin de coupe, gris et bruité, puis le même, ses membranes peintes : "
+    f"{percent(MASKS[0][:256, :256].mean())} des pixels, un réseau de fines bandes fermées.",
+)
+
+# %% [markdown]
+# ### Pourquoi l'exactitude trompe
+#
+# Voici le plus paresseux des segmenteurs : il répond « cellule » partout. L'***exactitude par
+# pixel*** est la part des pixels bien classés. Le ***coefficient de Dice*** et l'***intersection
+# sur union*** ne regardent qu'une classe : si $A$ est le masque vrai et $B$ le masque prédit,
+#
+# $$\text{Dice} = \frac{2\,|A \cap B|}{|A| + |B|}, \qquad
+# \text{IoU} = \frac{|A \cap B|}{|A \cup B|} = \frac{\text{Dice}}{2 - \text{Dice}}.$$
+
+# %%
+nothing = np.zeros_like(MASKS)
+rows = [
+    ("exactitude par pixel", pixel_accuracy(MASKS, nothing)),
+    ("Dice de la classe cellule", dice(~MASKS, ~nothing)),
+    ("Dice de la classe membrane", dice(MASKS, nothing)),
+    ("IoU de la classe membrane", iou(MASKS, nothing)),
+]
+runtime.show_table(
+    ("« cellule » partout", "valeur"), [(name, number(v, 3)) for name, v in rows]
+)
+
+# %% [markdown]
+# Près de quatre pixels sur cinq sont justes, et pas une membrane n'est trouvée. Le Dice de la
+# classe majoritaire flatte aussi. Nous suivrons donc le Dice **des membranes**. Écrivons-le à la
+# main, et vérifions au passage le lien entre Dice et IoU.
+
+# %%
+rng = np.random.default_rng(0)
+a, b = rng.random((2, 100)) < 0.4
+by_hand = 2 * sum(p and q for p, q in zip(a, b)) / (sum(a) + sum(b))
+assert np.isclose(dice(a, b), by_hand)
+assert np.isclose(iou(a, b), dice(a, b) / (2 - dice(a, b)))
+print(f"Dice {number(dice(a, b), 3)}, IoU {number(iou(a, b), 3)}")
+
+# %% [markdown]
+# ### Compter les cellules
+#
+# Un biologiste, lui, veut des **cellules** : un trou d'un pixel dans une membrane en réunit deux, et
+# ne change presque pas le Dice. L'***erreur de Rand adaptée*** compare deux découpages : elle vaut 0
+# quand deux pixels sont dans la même cellule prédite si et seulement s'ils sont dans la même cellule
+# vraie. Les cellules prédites sont les morceaux que les membranes séparent, élargis jusqu'à se
+# toucher, pour que l'épaisseur des membranes ne compte pas.
+
+
+# %%
+def cells(membrane):
+    """Les morceaux que séparent les membranes, numérotés, élargis jusqu'à se toucher."""
+    return expand_labels(label(~membrane, connectivity=1), distance=10)
+
+
+def rand_error(true, predicted):
+    """Erreur de Rand adaptée : 0 quand les cellules sont les mêmes. Masques de membranes."""
+    return float(adapted_rand_error(label(~true, connectivity=1), cells(predicted))[0])
+
+
+# %% [markdown]
+# Perçons un trou de deux pixels dans la membrane qui sépare deux cellules.
+
+# %%
+wall = np.zeros((40, 40), bool)
+wall[:, 18:21] = True
+pierced = wall.copy()
+pierced[20:22] = False
+for name, found in {"mur entier": wall, "mur percé": pierced}.items():
+    print(
+        f"{name} : Dice {number(dice(wall, found), 3)}, "
+        f"erreur de Rand {number(rand_error(wall, found), 3)}"
+    )
+
+# %% [markdown]
+# Pour le Dice, presque rien n'a changé ; pour l'erreur de Rand, les deux cellules n'en font plus
+# qu'une. Gardons les deux mesures : elles ne disent pas la même chose.
+#
+# ## Le U
+#
+# Voici le code du document, tel quel :
+#
+# ```python
+# def unet_model(input_size=(128, 128, 1)):
+#     inputs = Input(input_size)
+#
+#     # Encodeur
+#     c1 = Conv2D(64, (3, 3), activation='relu', padding='same')(inputs)
+#     c1 = Conv2D(64, (3, 3), activation='relu', padding='same')(c1)
+#     p1 = MaxPooling2D((2, 2))(c1)
+#     # … trois fois encore, avec 128, 256 et 512 filtres …
+#
+#     # Goulot d'étranglement
+#     c5 = Conv2D(1024, (3, 3), activation='relu', padding='same')(p4)
+#     c5 = Conv2D(1024, (3, 3), activation='relu', padding='same')(c5)
+#
+#     # Décodeur
+#     u6 = Conv2DTranspose(512, (2, 2), strides=(2, 2), padding='same')(c5)
+#     u6 = concatenate([u6, c4])
+#     c6 = Conv2D(512, (3, 3), activation='relu', padding='same')(u6)
+#     c6 = Conv2D(512, (3, 3), activation='relu', padding='same')(c6)
+#     # … trois fois encore, avec 256, 128 et 64 filtres …
+#
+#     outputs = Conv2D(1, (1, 1), activation='sigmoid')(c9)
+#
+#     return Model(inputs=[inputs], outputs=[outputs])
+# ```
+#
+# Cinquante lignes, et deux idées répétées quatre fois. Un étage de l'***encodeur*** : deux
+# convolutions, puis une division par deux, en gardant de côté la carte d'avant. Un étage du
+# ***décodeur*** : une convolution transposée double la carte, on lui colle celle de l'encodeur, et
+# deux convolutions mêlent le tout. Cette carte qui saute par-dessus le U est une ***connexion
+# directe*** (*skip connection*).
+
+
+# %%
+def double_conv(x, filters, padding="same"):
+    """Deux convolutions 3 × 3, chacune suivie de ReLU."""
+    for _ in range(2):
+        x = layers.Conv2D(
+            filters,
+            3,
+            padding=padding,
+            activation="relu",
+            kernel_initializer="he_normal",
+        )(x)
+    return x
+
+
+def down_block(x, filters, padding="same"):
+    """Un étage de l'encodeur : (h, w) -> (h/2, w/2), et la carte gardée pour le décodeur."""
+    skip = double_conv(x, filters, padding)
+    return layers.MaxPooling2D(2)(skip), skip
+
+
+def concatenated(skip, x):
+    """La connexion directe du document : les canaux de l'encodeur à côté de ceux du décodeur."""
+    return layers.Concatenate()([x, skip])
+
+
+def up_block(x, skip, filters, padding="same", connect=concatenated):
+    """Un étage du décodeur : (h, w) -> (2h, 2w)."""
+    x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
+    return double_conv(connect(skip, x), filters, padding)
+
+
+# %% [markdown]
+# ### Les tailles qui conviennent
+#
+# Quatre divisions par deux, puis quatre doublements : si une division ne tombe pas juste, la carte
+# qui remonte n'a plus la taille de celle qu'on veut lui coller. Suivons le côté d'une image à
+# travers le U ; `lost` est ce que deux convolutions lui retirent (rien avec remplissage, quatre
+# pixels sans).
+
+
+# %%
+def output_side(side, depth=4, lost=0):
+    """Côté de la sortie d'un U-Net, ou None quand une division par deux ne tombe pas juste."""
+    for _ in range(depth):
+        side -= lost
+        if side < 2 or side % 2:
+            return None
+        side //= 2
+    for _ in range(depth):
+        side = 2 * (side - lost)
+    return side - lost if side > lost else None
+
+
+def check_sides(input_shape, depth, lost):
+    """Refuse un côté qui ne convient pas, et nomme les plus proches qui conviennent."""
+    for side in input_shape[:-1]:
+        if side and output_side(side, depth, lost) is None:
+            good = [s for s in range(2 * side + 400) if output_side(s, depth, lost)]
+            below, above = [s for s in good if s < side], [s for s in good if s > side]
+            near = " et ".join(str(s) for s in (*below[-1:], *above[:1]))
+            raise ValueError(
+                f"Un côté de {side} pixels ne se divise pas {depth} fois par deux : "
+                f"les plus proches qui conviennent sont {near}."
+            )
+
+
+# %% [markdown]
+# Le réseau entier tient alors en quelques lignes. `scores=True` en ôte la dernière activation : la
+# perte l'appliquera elle-même, plus sûrement, comme dans les autres chapitres.
+
+
+# %%
+def unet(
+    input_shape=(128, 128, 1),
+    classes=1,
+    filters=64,
+    depth=4,
+    padding="same",
+    connect=concatenated,
+    scores=False,
+):
+    """U-Net : image (h, w, canaux) -> une probabilité par pixel et par classe."""
+    check_sides(input_shape, depth, lost=0 if padding == "same" else 4)
+    x = inputs = keras.Input(input_shape)
+    skips = []
+    for level in range(depth):
+        x, skip = down_block(x, filters * 2**level, padding)
+        skips.append(skip)
+    x = double_conv(x, filters * 2**depth, padding)  # le goulot d'étranglement
+    for level in reversed(range(depth)):
+        x = up_block(x, skips[level], filters * 2**level, padding, connect)
+    activation = None if scores else "sigmoid" if classes == 1 else "softmax"
+    outputs = layers.Conv2D(classes, 1, activation=activation)(x)
+    return keras.Model(inputs, outputs, name="unet")
+
+
+# %% [markdown]
+# Est-ce bien le réseau du document ? Comptons ses paramètres, puis lisons sa structure **dans le
+# graphe** que Keras a construit.
+
+# %%
+model = unet()
+verdict("unet-parameters", model.count_params())
+verdict("unet-same-size", model.output_shape[1:3])
+
+# %% [markdown]
+# ### Dessiné d'après le réseau lui-même
+#
+# Le dessin suivant ne sait rien de U-Net : il lit dans le modèle la taille des cartes avant chaque
+# division par deux, au fond, puis avant chaque doublement.
+
+
+# %%
+def kind(model, *types):
+    """Les couches d'un modèle qui sont d'un de ces types, dans l'ordre."""
+    return [layer for layer in model.layers if isinstance(layer, types)]
+
+
+def levels(model):
+    """Formes (h, w, canaux) des cartes : celles de l'encodeur, du fond, du décodeur."""
+    down = [pool.input.shape[1:] for pool in kind(model, layers.MaxPooling2D)]
+    up = [up.input.shape[1:] for up in kind(model, layers.Conv2DTranspose)]
+    return [*down, *up, kind(model, layers.Conv2D)[-1].input.shape[1:]]
+
+
+def draw_u(model):
+    """Le U : hauteur d'une boîte selon le côté de la carte, largeur selon ses canaux."""
+    shapes = levels(model)
+    depth = len(shapes) // 2
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, 5))
+    for k, (side, _, channels) in enumerate(shapes):
+        row = min(k, 2 * depth - k)
+        width = 0.1 * np.log2(channels)
+        height = 0.75 * np.sqrt(side / shapes[0][0])
+        colour = figures.COLOURS[0 if k < depth else 2 if k == depth else 1]
+        ax.add_patch(
+            Rectangle((k - width / 2, -row), width, height, color=colour, alpha=0.85)
+        )
+        text = f"{side} × {side}\n{channels}"
+        ax.text(k, -row - 0.06, text, ha="center", va="top", fontsize=10.5)
+        if k < depth:
+            end = {"arrowstyle": "->", "color": "#555555", "ls": "--"}
+            across = (2 * depth - k - 0.5, -row + 0.3), (k + 0.5, -row + 0.3)
+            ax.annotate("", *across, arrowprops=end)
+    ax.set(xlim=(-0.7, 2 * depth + 0.7), ylim=(-depth - 0.5, 0.85))
+    ax.axis("off")
+    return fig
+
+
+shapes = levels(model)
+figures.show(
+    draw_u(model),
+    alt="Neuf boîtes en forme de U, les connexions directes en pointillé de gauche à droite : "
+    + " ; ".join(f"{side} × {side}, {channels} canaux" for side, _, channels in shapes)
+    + ".",
+)
+
+# %% [markdown]
+# À gauche (bleu), la carte rapetisse et ses canaux se multiplient ; au fond (vert), 8 × 8 ; à droite
+# (orange), le chemin inverse. Sous chaque boîte, la taille de la carte et ses canaux. Vérifions les
+# phrases du document.
+
+# %%
+down, bottom, up = shapes[:4], shapes[4], shapes[5:]
+verdict("unet-shape-of-u", [side for side, _, _ in shapes])
+verdict("unet-symmetric", [c for *_, c in down] == [c for *_, c in reversed(up)])
+pools, ups = kind(model, layers.MaxPooling2D), kind(model, layers.Conv2DTranspose)
+verdict("unet-four-blocks", [len(pools), len(ups)])
+convs = [c for c in kind(model, layers.Conv2D) if c.kernel_size == (3, 3)]
+verdict("unet-two-convolutions", len(convs) / 9)  # huit étages et le fond
+verdict("unet-filters", all(c.activation is keras.activations.relu for c in convs))
+halved = {p.output.shape[1] / p.input.shape[1] for p in pools}
+verdict("unet-halved", halved)
+verdict("unet-pooling", {p.pool_size for p in pools} == {(2, 2)})
+verdict("unet-doubled", {u.output.shape[1] / u.input.shape[1] for u in ups})
+
+# %% [markdown]
+# Chaque étage du décodeur commence par une convolution transposée et continue par deux
+# convolutions ordinaires ; entre les deux, la concaténation. Une phrase est à corriger : les cartes
+# que l'on transporte ne sont pas celles de « **basse** résolution ».
+
+# %%
+joined = kind(model, layers.Concatenate)
+skips = [join.input[1].shape for join in joined]
+order = [type(layer).__name__ for layer in model.layers[-17:-1]]
+step = ["Conv2DTranspose", "Concatenate", "Conv2D", "Conv2D"]
+verdict("unet-transposed-then-regular", order == 4 * step)
+verdict(
+    "unet-concatenated",
+    [join.output.shape[-1] - join.input[0].shape[-1] for join in joined],
+)
+verdict("unet-skip-resolution", min(s[1] for s in skips) < bottom[0])
+
+# %% [markdown]
+# Les cartes transportées ont 16, 32, 64 et 128 points de côté, toutes plus que le fond, qui en a 8.
+# Ce sont les *hautes* résolutions ; leurs caractéristiques sont, elles, de *bas niveau*, comme le
+# document l'écrit plus haut.
+#
+# ### La convolution transposée, en quatre nombres
+#
+# Chaque nombre de l'entrée dépose une copie du filtre, multipliée par lui. Filtre de côté 2, pas de
+# 2 : les copies se touchent sans se recouvrir, et la carte double exactement. Avec un filtre de
+# côté 3, elles se recouvrent, et un damier apparaît : c'est pourquoi U-Net prend 2.
+
+
+# %%
+def transposed(image, kernel, stride):
+    """Convolution transposée d'une image (h, w) : la somme des copies du filtre."""
+    h, w = image.shape
+    f = len(kernel)
+    out = np.zeros((stride * (h - 1) + f, stride * (w - 1) + f))
+    for i in range(h):
+        for j in range(w):
+            window = np.s_[stride * i : stride * i + f, stride * j : stride * j + f]
+            out[window] += image[i, j] * kernel
+    return out
+
+
+small = np.array([[1.0, 2.0], [3.0, 4.0]])
+for f in (2, 3):
+    layer = layers.Conv2DTranspose(1, f, strides=2, kernel_initializer="ones")
+    ours = transposed(small, np.ones((f, f)), 2)
+    theirs = ops.convert_to_numpy(layer(small[None, ..., None]))[0, ..., 0]
+    assert np.allclose(ours, theirs)
+    print(ours.astype(int), "\n")
+
+# %% [markdown]
+# ### Un côté de 100 pixels
+#
+# La fonction du document prend `input_size` en paramètre ; accepte-t-elle n'importe quelle taille ?
+# Reproduisons ce que fait son code avec 100 pixels, puis voyons notre message.
+
+
+# %%
+def document_joins(side):
+    """Ce qui arrive, dans le code du document, à une image de ce côté."""
+    x, skips = keras.Input((side, side, 1)), []
+    for _ in range(4):
+        skips.append(x)
+        x = layers.MaxPooling2D(2)(x)
+    for skip in reversed(skips):
+        x = layers.Conv2DTranspose(1, 2, strides=2)(x)
+        x = layers.Concatenate()([x, skip])
+
+
+error = failure(document_joins, 100, expected=ValueError)
+verdict("unet-any-size", error is None)
+_ = failure(unet, (100, 100, 1), expected=ValueError)
+
+# %% [markdown]
+# Il faut un multiple de 16. En pratique, on agrandit l'image par un bord en miroir, et on rogne la
+# réponse.
+#
+# Le document termine par `Model(inputs=[inputs], outputs=[outputs])`. Que dit Keras quand on donne
+# à ce modèle un simple tableau ?
+
+# %%
+inputs = keras.Input((16, 16, 1))
+listed = keras.Model(inputs=[inputs], outputs=[layers.Conv2D(1, 1)(inputs)])
+with warnings.catch_warnings(record=True) as heard:
+    warnings.simplefilter("always")
+    listed(np.zeros((1, 16, 16, 1), "float32"))
+verdict("unet-listed-inputs", not any("structure" in str(w.message) for w in heard))
+
+# %% [markdown]
+# Un avertissement : le modèle attendait une liste. `Model(inputs, outputs)` suffit.
+#
+# ### Le réseau de 2015
+#
+# Dans [l'article](https://arxiv.org/abs/1505.04597), les convolutions sont **sans remplissage** :
+# chacune retire deux pixels, et la carte transportée, trop grande, est rognée. Le réseau est le
+# même à deux détails près : ce rognage, et deux sorties avec softmax.
+
+
+# %%
+def cropped(skip, x):
+    """La connexion directe de 2015 : on rogne la carte de l'encodeur à la taille de l'autre."""
+    margin = (skip.shape[1] - x.shape[1]) // 2
+    return layers.Concatenate()([x, layers.Cropping2D(margin)(skip)])
+
+
+def unet_2015():
+    """U-Net de l'article : 572 × 572 -> 388 × 388, deux classes."""
+    return unet((572, 572, 1), classes=2, padding="valid", connect=cropped)
+
+
+original = unet_2015()
+print(f"{original.count_params()} paramètres, sortie {original.output_shape[1:]}")
+verdict("unet-original-size", original.output_shape[1])
+
+# %% [markdown]
+# La sortie de 2015 est **plus petite** que l'image : 92 pixels perdus de chaque côté. La phrase du
+# document (« une carte de segmentation de la même taille que l'image d'origine ») n'est vraie que
+# de la version avec remplissage. Rien n'est caché par ce choix : sans remplissage, tout pixel prédit
+# a été vu avec un vrai voisinage. Quelles tailles conviennent ?
+
+# %%
+sides = {s: output_side(s, lost=4) for s in range(170, 256)}
+possible = {s: out for s, out in sides.items() if out}
+print("sans remplissage :", ", ".join(f"{s} -> {out}" for s, out in possible.items()))
+print("et l'article :", 572, "->", output_side(572, lost=4))
+del original, model
+
+# %% [markdown]
+# ### Sigmoïde ou softmax ?
+#
+# « Pour des tâches de segmentation binaire, la dernière couche utilise une fonction d'activation
+# sigmoid, et pour des classes multiples, une softmax. » Avec deux classes, les deux disent la même
+# chose : le softmax de deux scores est la sigmoïde de leur différence.
+
+# %%
+z = np.random.default_rng(0).normal(size=(1_000, 2)) * 5
+softmax = ops.convert_to_numpy(ops.softmax(z))[:, 1]
+sigmoid = ops.convert_to_numpy(ops.sigmoid(z[:, 1] - z[:, 0]))
+verdict("unet-sigmoid-binary", np.abs(softmax - sigmoid).max())
+sums = {
+    name: ops.convert_to_numpy(
+        unet((32, 32, 1), 3, 4, scores=True)(np.ones((1, 32, 32, 1)))
+    )
+    for name in ("trois scores",)
+}["trois scores"]
+total = ops.convert_to_numpy(ops.sum(ops.softmax(sums), axis=-1))
+verdict("unet-softmax-many", bool(np.allclose(total, 1, atol=1e-5)))
+apart = ops.convert_to_numpy(ops.sum(ops.sigmoid(sums), axis=-1))
+print(f"trois sigmoïdes : la somme va de {number(apart.min())} à {number(apart.max())}")
+
+# %% [markdown]
+# Trois softmax font 1 par pixel : un pixel n'a qu'une classe. Trois sigmoïdes ne s'excluent pas, ce
+# qui convient quand un pixel peut en avoir plusieurs.
+#
+# ## Entraîner avec trente images
+#
+# ### Séparer par coupe
+#
+# Deux coupes voisines se ressemblent : elles sont distantes de 50 nanomètres. Tirer les images de
+# test au hasard mettrait des jumelles dans l'apprentissage. Découpons donc le volume en cinq blocs
+# de six coupes **consécutives** : un bloc pour le test, la moitié du suivant, celle qui le touche,
+# pour choisir les seuils, le reste pour apprendre. (Une coupe d'apprentissage touche encore le bloc
+# de test de l'autre côté.)
+
+
+# %%
+def split(fold):
+    """Indices des coupes d'apprentissage, de validation, de test."""
+    blocks = np.array_split(np.arange(len(IMAGES)), 5)
+    test, after = blocks[fold], blocks[(fold + 1) % 5]
+    valid = after[: len(after) // 2]
+    train = np.setdiff1d(np.arange(len(IMAGES)), [*test, *valid])
+    few = runtime.pick(quick=1, full=None)
+    return train, valid[:few], test[:few]
+
+
+for fold in range(2):
+    names = ("apprentissage", "validation", "test")
+    print(*(f"{n} : {list(map(int, s))}" for n, s in zip(names, split(fold))), sep="\n")
+
+# %% [markdown]
+# ### La déformation élastique
+#
+# Une coupe tournée, retournée, un peu étirée reste une coupe. L'article déforme les images en
+# déplaçant au hasard les neuf points d'une grille 3 × 3, d'un écart type de dix pixels, et en
+# interpolant entre eux. Image et masque subissent **le même** déplacement ; le masque prend la
+# valeur du plus proche voisin, pour rester fait de 0 et de 1.
+
+
+# %%
+def displacement(side, rng, sigma=10.0):
+    """Déplacement lisse (2, side, side), interpolé entre neuf vecteurs tirés au hasard."""
+    coarse = rng.normal(scale=sigma * side / 128, size=(2, 3, 3))
+    return np.stack([ndimage.zoom(axis, side / 3, order=3) for axis in coarse])
+
+
+def deformed(image, mask, rng):
+    """Le même déplacement élastique, le même quart de tour, le même miroir pour les deux."""
+    side = len(image)
+    at = np.mgrid[:side, :side] + displacement(side, rng)
+    turns, mirror = rng.integers(4), 1 - 2 * rng.integers(2)
+    return [
+        np.rot90(ndimage.map_coordinates(a, at, order=k, mode="reflect"), turns)[
+            :, ::mirror
+        ]
+        for a, k in ((image, 1), (mask, 0))
+    ]
+
+
+# %% [markdown]
+# Une grille régulière montre la déformation mieux qu'un tissu.
+
+# %%
+side = SIDE
+lines = (np.indices((side, side)) % (side // 8) == 0).any(axis=0)
+tile, mask = IMAGES[0][:side, :side], MASKS[0][:side, :side]
+seeds = (2, 5)
+shown = [lines * 1.0, tile, mask * 1.0]
+for seed in seeds:
+    warped, _ = deformed(lines * 1.0, mask, np.random.default_rng(seed))
+    shown += [warped, *deformed(tile, mask * 1.0, np.random.default_rng(seed))]
+figures.show(
+    figures.grid(
+        shown, columns=3, row_labels=["avant", *(f"tirage {s}" for s in seeds)]
+    ),
+    alt="Trois lignes de trois images : une grille, une tuile de tissu, son masque ; puis deux "
+    "déformations, où les droites de la grille ondulent et où le masque suit la tuile.",
+)
+
+# %% [markdown]
+# Chaque exemple d'apprentissage est une ***tuile*** prise au hasard dans les coupes, puis déformée.
+# Toutes les expériences d'une même comparaison voient exactement les mêmes tuiles.
+
+
+# %%
+def tiles(slices, n, seed, augment=True, side=SIDE):
+    """Tuiles (n, side, side, 1) et leurs masques, tirés au hasard dans quelques coupes."""
+    rng = np.random.default_rng(seed)
+    x, y = [], []
+    for _ in range(n):
+        k = rng.choice(slices)
+        row, column = rng.integers(0, AREA - side + 1, size=2)
+        window = np.s_[k, row : row + side, column : column + side]
+        pair = IMAGES[window], MASKS[window].astype("float32")
+        image, mask = deformed(*pair, rng) if augment else pair
+        x.append(image)
+        y.append(mask)
+    return np.stack(x)[..., None], np.stack(y)[..., None]
+
+
+# %% [markdown]
+# ### La perte
+#
+# Cinq pertes, écrites sur le score $z$ d'un pixel (avant la sigmoïde) et sa classe $y$. L'entropie
+# croisée s'écrit $\ln(1 + e^z) - yz$ : jamais de logarithme de zéro.
+
+
+# %%
+POSITIVE = 3.5  # une membrane compte comme autant de pixels de cellule
+
+
+@keras.saving.register_keras_serializable(package="vision")
+def cross_entropy(y_true, y_pred):
+    """Entropie croisée de chaque pixel, à partir du score."""
+    return ops.softplus(y_pred) - y_true * y_pred
+
+
+@keras.saving.register_keras_serializable(package="vision")
+def weighted(y_true, y_pred):
+    """Une membrane manquée coûte plus cher qu'une fausse."""
+    return (1 + (POSITIVE - 1) * y_true) * cross_entropy(y_true, y_pred)
+
+
+@keras.saving.register_keras_serializable(package="vision")
+def focal(y_true, y_pred, gamma=2.0):
+    """Les pixels déjà bien classés comptent peu : (1 - p)^gamma, p la probabilité du vrai."""
+    pixel = cross_entropy(y_true, y_pred)
+    return (-ops.expm1(-pixel)) ** gamma * pixel
+
+
+@keras.saving.register_keras_serializable(package="vision")
+def soft_dice(y_true, y_pred):
+    """1 - Dice, avec des probabilités à la place des masques ; tout le lot à la fois."""
+    p = ops.sigmoid(y_pred)
+    return 1 - 2 * ops.sum(p * y_true) / (ops.sum(p) + ops.sum(y_true) + 1e-7)
+
+
+@keras.saving.register_keras_serializable(package="vision")
+def combined(y_true, y_pred):
+    """Entropie croisée et Dice."""
+    return ops.mean(cross_entropy(y_true, y_pred)) + soft_dice(y_true, y_pred)
+
+
+LOSSES = {
+    "entropie croisée": cross_entropy,
+    "pondérée": weighted,
+    "focale": focal,
+    "Dice": soft_dice,
+    "entropie + Dice": combined,
+}
+
+# %% [markdown]
+# Comparons-les aux pertes de Keras, puis regardons ce qui arrive à un score de −200 pour une
+# membrane : calculée à partir de la probabilité, l'entropie croisée ne voit plus l'erreur.
+
+# %%
+rng = np.random.default_rng(0)
+y = (rng.random((2, 8, 8, 1)) < 0.2).astype("float32")
+z = rng.normal(scale=3, size=y.shape).astype("float32")
+p = 1 / (1 + np.exp(-z))
+theirs = {
+    cross_entropy: keras.losses.BinaryCrossentropy(from_logits=True)(y, z),
+    focal: keras.losses.BinaryFocalCrossentropy(from_logits=True)(y, z),
+    soft_dice: keras.losses.Dice()(y, p),
+}
+for ours, of_keras in theirs.items():
+    assert np.isclose(float(ops.mean(ours(y, z))), float(of_keras), atol=1e-4)
+numpy_mean = np.mean(np.where(y == 1, -POSITIVE * np.log(p), -np.log(1 - p)))
+assert np.isclose(float(ops.mean(weighted(y, z))), numpy_mean, atol=1e-5)
+far = np.array([[[[-200.0]]]], "float32")
+safe = float(ops.mean(cross_entropy(1.0, far)))
+probability = ops.convert_to_numpy(ops.sigmoid(far))  # zéro, en simple précision
+clipped = float(keras.losses.BinaryCrossentropy()(np.ones_like(far), probability))
+print(f"à partir du score : {number(safe)} ; de la probabilité : {number(clipped)}")
+
+# %% [markdown]
+# ### Prédire une grande image par tuiles
+#
+# Une coupe entière ne tient pas toujours en mémoire. La stratégie de l'article, la ***tuile à
+# recouvrement*** : on prolonge l'image en miroir, on prédit des tuiles qui se chevauchent, et l'on
+# ne garde que le centre de chacune, loin des bords où le remplissage a remplacé le tissu.
+
+
+# %%
+def fit(model, x, y, loss=cross_entropy, rate=1e-3):
+    """Une passe sur les tuiles."""
+    optimizer = keras.optimizers.Adam(rate)
+    model.compile(optimizer=optimizer, loss=loss, run_eagerly=EAGER)
+    return model.fit(x, y, batch_size=BATCH, verbose=0).history
+
+
+def probabilities(model, x):
+    """Probabilité de membrane de chaque pixel : (n, h, w)."""
+    z = model.predict(x, batch_size=16, verbose=0)[..., 0]
+    return 1 / (1 + np.exp(-np.clip(z, -30, 30)))
+
+
+def overlap_tile(model, image, side=SIDE, margin=MARGIN):
+    """Probabilités (h, w) d'une image, par tuiles dont on ne garde que le centre."""
+    step = side - 2 * margin
+    height, width = image.shape
+    padded = np.pad(image, (margin, margin + step), mode="reflect")
+    corners = [(r, c) for r in range(0, height, step) for c in range(0, width, step)]
+    cut = np.stack([padded[r : r + side, c : c + side] for r, c in corners])
+    out = np.empty((height + step, width + step), "float32")
+    for (r, c), tile in zip(corners, probabilities(model, cut[..., None])):
+        centre = tile[margin : margin + step, margin : margin + step]
+        out[r : r + step, c : c + step] = centre
+    return out[:height, :width]
+
+
+# %% [markdown]
+# ### Le seuil et les mesures
+#
+# Au-dessus de quelle probabilité un pixel est-il une membrane ? La réponse se lit sur les coupes de
+# **validation**, et dépend de la mesure que l'on vise ; le test ne sert qu'à juger. La dernière
+# mesure, la ***F1 des contours***, demande quelle part du contour prédit passe à moins de deux
+# pixels du vrai, et réciproquement.
+
+# %%
+THRESHOLDS = np.linspace(0.1, 0.9, 17)
+
+
+def by_threshold(measure, maps, truths):
+    """Moyenne d'une mesure sur quelques coupes, pour chaque seuil."""
+    return np.array(
+        [
+            np.mean([measure(t, m > level) for m, t in zip(maps, truths)])
+            for level in THRESHOLDS
+        ]
+    )
+
+
+def evaluate(model, fold=0):
+    """Seuils choisis sur la validation, mesures sur le test."""
+    _, valid, test = split(fold)
+    maps = [overlap_tile(model, IMAGES[k]) for k in valid]
+    dices = by_threshold(dice, maps, MASKS[valid])
+    errors = by_threshold(rand_error, maps, MASKS[valid])
+    level, rand_level = THRESHOLDS[dices.argmax()], THRESHOLDS[errors.argmin()]
+    maps = [overlap_tile(model, IMAGES[k]) for k in test]
+    pairs = [(MASKS[k], m > level) for k, m in zip(test, maps)]
+    measures = {
+        "dice": dice,
+        "iou": iou,
+        "accuracy": pixel_accuracy,
+        "boundary": boundary_f1,
+    }
+    found = {
+        name: np.mean([m(*pair) for pair in pairs]) for name, m in measures.items()
+    }
+    found["rand"] = np.mean(
+        [rand_error(MASKS[k], m > rand_level) for k, m in zip(test, maps)]
+    )
+    found |= {"threshold": level, "rand_threshold": rand_level}
+    found |= {"valid_dice": dices, "valid_rand": errors}
+    return found
+
+
+# %% [markdown]
+# ### Le résultat
+#
+# Un premier réseau, sur la première séparation, servira de référence à tout le chapitre : seize
+# filtres au premier étage au lieu de soixante-quatre, à l'échelle d'un processeur.
+
+
+# %%
+def digits(image):
+    """Une carte de probabilités comme lignes de chiffres, 0 à 9 : de quoi la dessiner."""
+    return [
+        "".join(row) for row in np.rint(9 * np.asarray(image)).astype(int).astype(str)
+    ]
+
+
+def picture(rows):
+    """L'inverse de `digits` : (h, w), entre 0 et 1."""
+    return np.array([[int(digit) for digit in row] for row in rows]) / 9
+
+
+def trained(
+    builder, slices, updates=UPDATES, loss=cross_entropy, augment=True, **options
+):
+    """Un réseau neuf, entraîné sur des tuiles de quelques coupes."""
+    keras.utils.set_random_seed(0)
+    model = builder(scores=True, **{"input_shape": (SIDE, SIDE, 1)} | options)
+    fit(model, *tiles(slices, BATCH * updates, seed=0, augment=augment), loss)
+    return model
+
+
+MARGINS = runtime.pick(quick=(0, 8), full=(0, 16, 32, 48))
+
+
+def reference_run():
+    train, _, test = split(0)
+    model = trained(unet, train, input_shape=(None, None, 1), filters=FILTERS)
+    image = IMAGES[test[0]]
+    whole = overlap_tile(model, image, side=AREA, margin=AREA // 4)
+    maps = {m: overlap_tile(model, image, margin=m) for m in MARGINS}
+    seams = {str(m): np.abs(found - whole).mean() for m, found in maps.items()}
+    views = {"image": digits(image[:192, :192]), "map": digits(whole[:192, :192])}
+    views["truth"] = digits(MASKS[test[0]][:192, :192])
+    return (
+        evaluate(model) | {"seams": seams, "parameters": model.count_params()} | views
+    )
+
+
+reference = experiment("reference", reference_run)
+
+# %%
+shown = reference.here
+views = [picture(shown[name]) for name in ("image", "truth", "map")]
+figures.show(
+    figures.grid(views, ["coupe de test", "vérité", "probabilité"], columns=3),
+    alt="Un coin d'une coupe de test, ses vraies membranes, et la probabilité que donne le réseau : "
+    f"au-dessus de {number(shown['threshold'])}, un Dice de {number(shown['dice'])}.",
+)
+
+# %% [markdown]
+# Les membranes sont là, avec des hésitations : des organites aussi noirs qu'elles, des murs coupés
+# en biais, qui paraissent gris. Le seuil se choisit sur la validation.
+
+# %%
+shown = reference.values
+fig = figures.curves(
+    {"Dice": shown["valid_dice"], "erreur de Rand": shown["valid_rand"]},
+    x=THRESHOLDS,
+    xlabel="seuil de probabilité",
+    ylabel="sur les coupes de validation",
+)
+figures.show(
+    fig,
+    alt=f"Selon le seuil, de 0,1 à 0,9 : le Dice est le plus haut à {number(shown['threshold'])}, "
+    f"l'erreur de Rand la plus basse à {number(shown['rand_threshold'])}.",
+)
+
+# %% [markdown]
+# RÉSULTAT SEUIL
+#
+# Le bord des tuiles, maintenant. Comparons la coupe prédite d'un coup et la coupe prédite par tuiles,
+# selon la largeur du bord que l'on jette.
+
+# %%
+rows = [
+    (f"{m} pixels", f"{v:.4f}".replace(".", ",")) for m, v in shown["seams"].items()
+]
+runtime.show_table(("bord jeté", "écart moyen de probabilité"), rows)
+
+# %% [markdown]
+# RÉSULTAT BORD
+#
+# ### La validation croisée
+#
+# Une séparation, c'est six coupes de test : trop peu. Recommençons cinq fois, chaque bloc servant
+# une fois de test, avec deux fois plus de mises à jour.
+
+
+# %%
+def cross_validation_run():
+    found = []
+    for fold in range(FOLDS):
+        model = trained(unet, split(fold)[0], 2 * UPDATES, filters=FILTERS)
+        measures = evaluate(model, fold)
+        found.append(
+            {k: measures[k] for k in ("dice", "iou", "accuracy", "boundary", "rand")}
+        )
+    return {"folds": found}
+
+
+cross_validation = experiment("cross_validation", cross_validation_run)
+
+# %%
+names = {
+    "dice": "Dice des membranes",
+    "iou": "IoU des membranes",
+    "accuracy": "exactitude par pixel",
+    "boundary": "F1 des contours",
+    "rand": "erreur de Rand adaptée",
+}
+folds = cross_validation.values["folds"]
+rows = [
+    (
+        name,
+        spread([fold[key] for fold in folds]),
+        *(number(fold[key], 3) for fold in folds),
+    )
+    for key, name in names.items()
+]
+header = ("mesure", "moyenne", *(f"bloc {k + 1}" for k in range(len(folds))))
+runtime.show_table(header, rows)
+
+# %% [markdown]
+# RÉSULTAT CV
+#
+# ### Comparer les pertes
+#
+# Mêmes tuiles, mêmes poids de départ, quatre autres pertes.
+
+
+# %%
+def losses_run():
+    train, _, _ = split(0)
+    found = {}
+    for name, loss in LOSSES.items():
+        if name != "entropie croisée":  # c'est la référence
+            found[name] = evaluate(trained(unet, train, loss=loss, filters=FILTERS))
+    return found
+
+
+losses = experiment("losses", losses_run)
+
+
+# %%
+def compare(found, header="perte"):
+    """Un tableau : une ligne par réseau, ses mesures de test."""
+    rows = [
+        (
+            name,
+            *(number(m[key], 3) for key in ("dice", "accuracy", "boundary", "rand")),
+            number(m["threshold"]),
+        )
+        for name, m in found.items()
+    ]
+    columns = ("Dice", "exactitude", "F1 des contours", "erreur de Rand", "seuil")
+    runtime.show_table((header, *columns), rows)
+
+
+compare({"entropie croisée": reference.values} | dict(losses.values))
+
+# %%
+shown = {"entropie croisée": reference.values} | dict(losses.values)
+fig = figures.curves(
+    {name: measures["valid_dice"] for name, measures in shown.items()},
+    x=THRESHOLDS,
+    xlabel="seuil de probabilité",
+    ylabel="Dice sur la validation",
+)
+figures.show(
+    fig,
+    alt="Dice de validation selon le seuil, au mieux : "
+    + " ; ".join(
+        f"{name}, {number(np.max(m['valid_dice']))} au seuil {number(m['threshold'])}"
+        for name, m in shown.items()
+    )
+    + ".",
+)
+
+# %% [markdown]
+# RÉSULTAT PERTES
+#
+# ### À pleine largeur
+#
+# Le réseau du document a quatre fois plus de filtres, donc seize fois plus de paramètres. Un pas
+# lui coûte huit fois plus de temps : voici ce qu'il donne, avec moins de mises à jour.
+
+# %%
+WIDE_UPDATES = runtime.pick(quick=1, full=2_000, cpu=120)
+WIDE_FILTERS = runtime.pick(quick=8, full=64)
+
+
+def wide_run():
+    train, _, _ = split(0)
+    model = trained(unet, train, WIDE_UPDATES, filters=WIDE_FILTERS)
+    return evaluate(model) | {
+        "parameters": model.count_params(),
+        "updates": WIDE_UPDATES,
+    }
+
+
+def narrow_run():
+    train, _, _ = split(0)
+    return evaluate(trained(unet, train, WIDE_UPDATES, filters=FILTERS))
+
+
+wide = experiment("wide", wide_run)
+narrow = experiment("narrow", narrow_run)
+
+# %%
+print(f"{wide.values['updates']} mises à jour, {wide.values['parameters']} paramètres")
+compare({"pleine largeur": wide.values, "réduit": narrow.values}, "réseau")
+
+# %% [markdown]
+# RÉSULTAT LARGEUR
+#
+# ## Ce que font les connexions directes
+#
+# Coupons-les : le décodeur n'a plus que les cartes du fond. Même profondeur, mêmes tuiles.
+
+
+# %%
+def ignored(skip, x):
+    """Pas de connexion directe."""
+    return x
+
+
+# %% [markdown]
+# Dans la même expérience, des U moins profonds, que nous lirons plus loin.
+
+# %%
+VARIANTS = {
+    "sans connexions": {"connect": ignored},
+    "1 division": {"depth": 1},
+    "2 divisions": {"depth": 2},
+    "3 divisions": {"depth": 3},
+}
+
+
+def variants_run():
+    train, _, _ = split(0)
+    return {
+        name: evaluate(trained(unet, train, filters=FILTERS, **options))
+        for name, options in VARIANTS.items()
+    }
+
+
+variants = experiment("variants", variants_run)
+
+# %%
+shown = {
+    "U-Net": reference.values,
+    "sans connexions": variants.values["sans connexions"],
+}
+compare(shown, "réseau")
+full = variants.full and reference.full
+lost = full and {
+    key: reference.full[key] - variants.full["sans connexions"][key]
+    for key in ("dice", "boundary")
+}
+verdict("unet-skip-details", lost and lost["boundary"])
+verdict("unet-skip-quality", lost and lost["dice"])
+
+# %% [markdown]
+# RÉSULTAT CONNEXIONS
+#
+# ### Les structures fines
+#
+# « Il peut parfois manquer des détails très fins ou des petites structures en raison de la perte
+# d'information lors du downsampling. » Dessinons des traits d'épaisseur connue dans du bruit, et
+# comptons la part de leurs pixels que le réseau retrouve : son ***rappel***, épaisseur par épaisseur.
+
+# %%
+WIDTHS = (1, 2, 4, 8)
+LINE_IMAGES = runtime.pick(quick=8, full=1_200)
+LINE_SIDE = 64
+
+
+def drawn_lines(n, seed):
+    """Traits bruités : images (n, 64, 64, 1) ; épaisseur du trait en chaque pixel, ou 0."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:LINE_SIDE, :LINE_SIDE] - LINE_SIDE / 2
+    angles = rng.uniform(0, np.pi, (n, len(WIDTHS), 1, 1))
+    offsets = rng.uniform(-20, 20, angles.shape)
+    distance = np.abs(x * np.cos(angles) + y * np.sin(angles) - offsets)
+    widths = np.zeros((n, LINE_SIDE, LINE_SIDE))
+    for k, width in reversed(list(enumerate(WIDTHS))):  # les fins par-dessus
+        widths[distance[:, k] <= width / 2] = width
+    noisy = 0.5 * (widths > 0) + rng.normal(scale=0.25, size=widths.shape)
+    return noisy[..., None].astype("float32"), widths
+
+
+# %%
+x, widths = drawn_lines(3, seed=0)
+figures.show(
+    figures.grid(
+        [*(x[..., 0] + 0.25), *(widths / 8)],
+        columns=3,
+        row_labels=["image", "épaisseur"],
+    ),
+    alt="Trois images bruitées, traversées de quatre traits clairs de 1, 2, 4 et 8 pixels "
+    "d'épaisseur ; dessous, les mêmes sans bruit, plus clairs quand ils sont plus épais.",
+)
+
+# %% [markdown]
+# Quatre profondeurs, avec et sans connexions directes.
+
+
+# %%
+def line_recalls(depth, connect, seed):
+    """Rappel par épaisseur, au seuil 1/2, d'un U-Net entraîné à trouver les traits."""
+    x, widths = drawn_lines(LINE_IMAGES, seed=[seed, 0])
+    keras.utils.set_random_seed(seed)
+    shape = (LINE_SIDE, LINE_SIDE, 1)
+    model = unet(shape, filters=8, depth=depth, connect=connect, scores=True)
+    fit(model, x, (widths > 0).astype("float32")[..., None], combined)
+    x, widths = drawn_lines(runtime.pick(quick=4, full=200), seed=[seed, 1])
+    found = probabilities(model, x) > 0.5
+    return [found[widths == width].mean() for width in WIDTHS]
+
+
+def lines_run():
+    depths = runtime.pick(quick=(1, 4), full=(1, 2, 3, 4))
+    return {
+        name: {
+            str(depth): [line_recalls(depth, connect, seed) for seed in SEEDS]
+            for depth in depths
+        }
+        for name, connect in (("avec", concatenated), ("sans", ignored))
+    }
+
+
+thin = experiment("lines", lines_run)
+
+# %%
+for name, found in thin.values.items():
+    fig = figures.curves(
+        {
+            f"{depth} division{'s' * (depth > '1')}": np.array(recalls)
+            for depth, recalls in found.items()
+        },
+        x=WIDTHS,
+        xlabel="épaisseur du trait (pixels)",
+        ylabel="rappel",
+        title=f"{name} connexions directes",
+    )
+    fig.axes[0].set(ylim=(0, 1.03))
+    figures.show(
+        fig,
+        alt=f"Rappel de traits de 1, 2, 4 et 8 pixels, {name} connexions directes : "
+        + " ; ".join(
+            f"{depth} divisions par deux, "
+            + ", ".join(number(r) for r in np.mean(recalls, axis=0))
+            for depth, recalls in found.items()
+        )
+        + ".",
+    )
+
+# %%
+full = thin.full
+finest = full and {name: np.mean(found["4"], axis=0)[0] for name, found in full.items()}
+verdict("unet-limit-small", finest and finest["sans"])
+verdict("unet-small-kept", finest and finest["avec"])
+
+# %% [markdown]
+# RÉSULTAT TRAITS
+#
+# ## Les deux autres limites
+#
+# ### « Une grande quantité de données annotées »
+#
+# L'article annonce le contraire : un réseau « entraîné de bout en bout à partir de très peu
+# d'images ». Entraînons avec une, trois, neuf puis vingt et une coupes, avec et sans déformations,
+# en autant de mises à jour.
+
+# %%
+COUNTS = runtime.pick(quick=(1,), full=(1, 3, 9, 21))
+
+
+def spaced(slices, n):
+    """`n` coupes, aussi éloignées les unes des autres que possible."""
+    return slices[np.linspace(len(slices) - 1, 0, n).astype(int)]
+
+
+def images_run():
+    train, _, _ = split(0)
+    return {
+        name: {
+            str(n): evaluate(
+                trained(unet, spaced(train, n), augment=augment, filters=FILTERS)
+            )
+            for n in COUNTS
+            if n < len(train) or not augment  # toutes, déformées : la référence
+        }
+        for name, augment in (("déformées", True), ("telles quelles", False))
+    }
+
+
+few = experiment("images", images_run)
+
+# %%
+shown = {name: dict(found) for name, found in few.values.items()}
+if few.full:
+    shown["déformées"]["21"] = reference.full
+counts = [int(n) for n in shown["déformées"]]
+for key, label_of in (("dice", "Dice des membranes"), ("rand", "erreur de Rand")):
+    fig = figures.curves(
+        {name: [m[key] for m in found.values()] for name, found in shown.items()},
+        x=counts,
+        xlabel="coupes d'apprentissage",
+        ylabel=label_of,
+    )
+    figures.show(
+        fig,
+        alt=f"{label_of} avec {', '.join(map(str, counts))} coupes : "
+        + " ; ".join(
+            f"{name}, " + ", ".join(number(m[key]) for m in found.values())
+            for name, found in shown.items()
+        )
+        + ".",
+    )
+verdict(
+    "unet-limit-data",
+    few.full and few.full["déformées"]["3"]["dice"] / reference.full["dice"],
+)
+
+# %% [markdown]
+# RÉSULTAT DONNÉES
+#
+# ### « Profondeur limitée »
+#
+# « La structure initiale du U-Net peut être limitée pour des images très complexes ou de grande
+# taille, nécessitant une augmentation de la profondeur du réseau. » Que voit un pixel de la sortie ?
+# Chaque étage double la portée des suivants.
+
+
+# %%
+def field(depth):
+    """Champ réceptif du fond d'un U-Net : deux convolutions 3 × 3 par étage, puis on divise."""
+    side, step = 1, 1
+    for level in range(depth + 1):
+        side += 2 * 2 * step  # deux convolutions
+        if level < depth:
+            side += step  # la division par deux
+            step *= 2
+    return side
+
+
+# %%
+fields = [field(depth) for depth in range(5)]
+verdict("unet-scales", fields)
+found = {
+    str(d): m
+    for d, m in enumerate(
+        (variants.values[f"{k} division{'s' * (k > 1)}"] for k in (1, 2, 3)), 1
+    )
+}
+shown = found | {"4": reference.values}
+rows = [
+    (
+        depth,
+        fields[int(depth)],
+        number(m["dice"], 3),
+        number(m["boundary"], 3),
+        number(m["rand"], 3),
+    )
+    for depth, m in shown.items()
+]
+header = ("divisions", "champ réceptif", "Dice", "F1 des contours", "erreur de Rand")
+runtime.show_table(header, rows)
+full = variants.full and reference.full
+verdict(
+    "unet-limit-depth",
+    full and reference.full["dice"] - variants.full["1 division"]["dice"],
+)
+
+# %% [markdown]
+# RÉSULTAT PROFONDEUR
+#
+# ## La famille
+#
+# ### Attention U-Net
+#
+# [Attention U-Net](https://arxiv.org/abs/1804.03999) garde le U et surveille ce que les connexions
+# directes transportent. Une ***porte d'attention*** donne à chaque pixel un nombre entre 0 et 1, à
+# partir de la carte transportée $s$ et de celle qui remonte $g$, et multiplie $s$ par lui :
+#
+# $$\alpha = \sigma\big(\psi \cdot \mathrm{ReLU}(W_s\, s + W_g\, g)\big), \qquad s' = \alpha\, s.$$
+#
+# Les trois produits sont des convolutions 1 × 1. Notre `unet` n'a pas à changer : la porte n'est
+# qu'une autre façon de connecter.
+
+
+# %%
+def attention_gate(skip, x):
+    """Une porte par pixel, entre 0 et 1, qui multiplie la carte de l'encodeur."""
+    filters = skip.shape[-1] // 2
+    of_skip, of_x = (layers.Conv2D(filters, 1)(source) for source in (skip, x))
+    both = layers.ReLU()(layers.Add()([of_skip, of_x]))
+    gate = layers.Conv2D(1, 1, activation="sigmoid", name=f"gate_{filters}")(both)
+    return layers.Multiply()([skip, gate])
+
+
+def gated(skip, x):
+    """La connexion directe d'Attention U-Net."""
+    return concatenated(attention_gate(skip, x), x)
+
+
+def attention_unet(input_shape=(128, 128, 1), classes=1, filters=64, **options):
+    return unet(input_shape, classes, filters, connect=gated, **options)
+
+
+extra = attention_unet().count_params() - unet().count_params()
+print(f"{extra} paramètres de plus pour quatre portes")
+
+# %% [markdown]
+# ### DeepLab et les convolutions à trous
+#
+# Une ***convolution à trous*** (*atrous*, ou dilatée) écarte ses neuf poids : de deux pixels, de
+# quatre… Elle voit plus loin sans un poids de plus, et sans diviser la carte. En une dimension, le
+# filtre $(1, 1, 1)$ au taux 2 additionne un pixel sur deux.
+
+# %%
+signal = np.arange(8.0)[None, :, None]
+atrous = layers.Conv1D(1, 3, dilation_rate=2, kernel_initializer="ones")
+print(ops.convert_to_numpy(atrous(signal))[0, :, 0], "= 0+2+4, 1+3+5, …")
+
+# %% [markdown]
+# Mesurons le champ réceptif : les pixels dont le gradient de la case centrale n'est pas nul. Tous
+# les poids valent 1, pour que rien ne s'annule.
+
+
+# %%
+def conv_stack(rates):
+    """Des convolutions 3 × 3 à la suite, chacune à son taux."""
+    x = inputs = keras.Input((63, 63, 1))
+    for rate in rates:
+        x = layers.Conv2D(
+            1, 3, padding="same", dilation_rate=rate, kernel_initializer="ones"
+        )(x)
+    return keras.Model(inputs, x)
+
+
+def measured_field(model):
+    """Côté du carré de pixels dont dépend la case centrale."""
+    _, slope = value_and_grad(
+        lambda x: model(x)[0, 31, 31, 0], np.ones((1, 63, 63, 1), "float32")
+    )
+    return int(np.ptp(np.flatnonzero(slope[0].any(axis=(0, 2)))) + 1)
+
+
+stacks = {"1, 1, 1": (1, 1, 1), "1, 2, 4": (1, 2, 4), "2, 4, 8": (2, 4, 8)}
+rows = []
+for name, rates in stacks.items():
+    model = conv_stack(rates)
+    rows += [(name, model.count_params(), measured_field(model), 1 + 2 * sum(rates))]
+header = ("taux", "paramètres", "champ réceptif mesuré", "1 + 2 × somme des taux")
+runtime.show_table(header, rows)
+verdict("unet-deeplab-context", rows[1][2] - rows[0][2])
+
+# %% [markdown]
+# DeepLab ([v3](https://arxiv.org/abs/1706.05587)) termine son encodeur par l'***ASPP*** (*atrous
+# spatial pyramid pooling*) : plusieurs taux côte à côte, plus une moyenne de toute la carte. Il n'a
+# pas de décodeur : une interpolation ramène la réponse à la taille de l'image.
+
+
+# %%
+def aspp(x, filters, rates=(6, 12, 18)):
+    """Convolution 1 × 1, convolutions à trous et moyenne globale, puis un mélange."""
+    options = {
+        "padding": "same",
+        "activation": "relu",
+        "kernel_initializer": "he_normal",
+    }
+    branches = [layers.Conv2D(filters, 1, **options)(x)]
+    branches += [
+        layers.Conv2D(filters, 3, dilation_rate=rate, **options)(x) for rate in rates
+    ]
+    pooled = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    pooled = layers.Conv2D(filters, 1, **options)(pooled)
+    branches += [layers.UpSampling2D(x.shape[1:3])(pooled)]
+    return layers.Conv2D(filters, 1, **options)(layers.Concatenate()(branches))
+
+
+def deeplab(input_shape=(128, 128, 1), classes=1, filters=16, scores=False):
+    """Un petit DeepLab : deux divisions par deux, des taux 2 et 4, l'ASPP."""
+    x = inputs = keras.Input(input_shape)
+    for level in range(2):
+        x, _ = down_block(x, filters * 2**level)
+    for rate in (1, 2, 4):
+        x = layers.Conv2D(
+            4 * filters, 3, padding="same", dilation_rate=rate, activation="relu"
+        )(x)
+    x = aspp(x, 4 * filters)
+    x = layers.Conv2D(classes, 1)(x)
+    x = layers.UpSampling2D(4, interpolation="bilinear")(x)
+    if not scores:
+        x = layers.Activation("sigmoid" if classes == 1 else "softmax")(x)
+    return keras.Model(inputs, x, name="deeplab")
+
+
+# %% [markdown]
+# Les deux réseaux apprennent sur les mêmes tuiles que U-Net.
+
+# %%
+FAMILY = {"Attention U-Net": attention_unet, "DeepLab": deeplab}
+
+
+def gates(model, x):
+    """Les portes d'un Attention U-Net pour une tuile, de la plus fine à la plus grossière."""
+    found = [layer.output for layer in model.layers if layer.name.startswith("gate")]
+    return keras.Model(model.input, found[::-1]).predict(x, verbose=0)
+
+
+def family_run():
+    train, _, test = split(0)
+    found = {}
+    for name, builder in FAMILY.items():
+        model = trained(builder, train, filters=FILTERS)
+        found[name] = evaluate(model) | {"parameters": model.count_params()}
+        if builder is attention_unet:
+            x, y = tiles(test, runtime.pick(quick=2, full=16), seed=1, augment=False)
+            fine, coarse, *_ = gates(model, x)
+            found["on"], found["off"] = fine[y == 1].mean(), fine[y == 0].mean()
+            views = {"tile": x[0], "fine": fine[0], "coarse": coarse[0]}
+            found["views"] = {key: digits(view[..., 0]) for key, view in views.items()}
+    return found
+
+
+family = experiment("family", family_run)
+
+# %%
+shown = family.here
+views = [picture(rows) for rows in shown["views"].values()]
+figures.show(
+    figures.grid(views, ["tuile de test", "porte fine", "porte suivante"], columns=3),
+    alt="Une tuile de test et deux portes d'attention, plus claires là où la carte de l'encodeur "
+    f"passe : la porte fine vaut {number(shown['on'])} en moyenne sur les membranes, "
+    f"{number(shown['off'])} ailleurs.",
+)
+
+# %%
+shown = {"U-Net": reference.values} | {name: family.values[name] for name in FAMILY}
+for name, measures in shown.items():
+    print(f"{name} : {measures['parameters']} paramètres")
+compare(shown, "réseau")
+full = family.full
+verdict("unet-attention", full and full["on"] - full["off"])
+verdict(
+    "unet-localisation",
+    full and reference.full["boundary"] - full["DeepLab"]["boundary"],
+)
+
+# %% [markdown]
+# RÉSULTAT FAMILLE
+#
+# ### U-Net en trois dimensions
+#
+# Un volume (IRM, scanner) est une pile de coupes. [U-Net 3D](https://arxiv.org/abs/1606.06650)
+# remplace chaque opération par celle à trois dimensions : filtres 3 × 3 × 3, division et doublement
+# dans les trois directions. Il n'a que trois divisions, et double les canaux **avant** chacune.
+
+
+# %%
+def double_conv_3d(x, first, second, padding):
+    for filters in (first, second):
+        x = layers.Conv3D(filters, 3, padding=padding, activation="relu")(x)
+    return x
+
+
+def cropped_3d(skip, x):
+    margins = [(a - b) // 2 for a, b in zip(skip.shape[1:4], x.shape[1:4])]
+    return layers.Concatenate()([x, layers.Cropping3D(margins)(skip)])
+
+
+def unet_3d(
+    input_shape=(132, 132, 116, 3),
+    classes=3,
+    filters=32,
+    depth=3,
+    padding="valid",
+    scores=False,
+):
+    """U-Net 3D, par défaut celui de l'article : 132 × 132 × 116 -> 44 × 44 × 28."""
+    check_sides(input_shape, depth, lost=0 if padding == "same" else 4)
+    x = inputs = keras.Input(input_shape)
+    skips = []
+    for level in range(depth):
+        width = filters * 2**level
+        x = double_conv_3d(x, width, 2 * width, padding)
+        skips.append(x)
+        x = layers.MaxPooling3D(2)(x)
+    width = filters * 2**depth
+    x = double_conv_3d(x, width, 2 * width, padding)
+    for level in reversed(range(depth)):
+        width = filters * 2 ** (level + 1)
+        x = layers.Conv3DTranspose(2 * width, 2, strides=2, use_bias=False)(x)
+        x = double_conv_3d(cropped_3d(skips[level], x), width, width, padding)
+    activation = None if scores else "sigmoid" if classes == 1 else "softmax"
+    return keras.Model(inputs, layers.Conv3D(classes, 1, activation=activation)(x))
+
+
+model = unet_3d()
+print(f"{number(model.count_params(), 0)} paramètres, sortie {model.output_shape[1:]}")
+del model
+
+# %% [markdown]
+# L'article imprime 19 069 955 paramètres : les voilà (il normalise en outre par lots, et n'en compte
+# pas les paramètres).
+#
+# À quoi sert la troisième dimension ? Dessinons des **tubes** (à trouver) et des **boules** (à
+# laisser). Sur une coupe, un tube coupé en travers et une boule sont le même disque.
+
+# %%
+VOLUME_SIDE = runtime.pick(quick=16, full=24)
+VOLUMES = runtime.pick(quick=2, full=400)
+SKIPPED = 4  # une coupe sur quatre suffit au réseau à deux dimensions
+
+
+def drawn_volumes(n, seed):
+    """Volumes bruités (n, s, s, s, 1) et le masque de leurs tubes, de même forme."""
+    rng = np.random.default_rng(seed)
+    grid = np.mgrid[:VOLUME_SIDE, :VOLUME_SIDE, :VOLUME_SIDE] + 0.5
+    x, y = [], []
+    for _ in range(n):
+        tubes, balls = np.zeros((2, *grid.shape[1:]), bool)
+        for k in range(2 + 10):  # deux tubes, dix boules
+            away = grid - rng.uniform(3, VOLUME_SIDE - 3, (3, 1, 1, 1))
+            along = rng.normal(size=3) * (
+                4,
+                1,
+                1,
+            )  # un tube traverse presque les coupes
+            along /= np.linalg.norm(along)
+            distance = np.linalg.norm(away, axis=0)
+            if k < 2:
+                distance = np.sqrt(distance**2 - np.tensordot(along, away, 1) ** 2)
+                tubes |= distance < rng.uniform(2, 3)
+            else:
+                balls |= distance < rng.uniform(2.5, 4)
+        x.append((tubes | balls) + rng.normal(scale=0.3, size=tubes.shape))
+        y.append(tubes)
+    return np.stack(x)[..., None].astype("float32"), np.stack(y)[..., None].astype(
+        "float32"
+    )
+
+
+# %%
+x, y = drawn_volumes(1, seed=3)
+middle = VOLUME_SIDE // 2
+pick = range(middle - 3, middle + 3, 2)
+figures.show(
+    figures.grid(
+        [*(0.2 + 0.6 * x[0, pick, ..., 0]), *y[0, pick, ..., 0]],
+        [f"coupe {k}" for k in pick] + [""] * 3,
+        columns=3,
+        row_labels=["volume", "tubes"],
+    ),
+    alt="Trois coupes voisines d'un volume bruité, pleines de disques et de bandes clairs ; "
+    "dessous, les tubes seuls : certains disques en sont, d'autres non.",
+)
+
+# %% [markdown]
+# Deux réseaux de même profondeur et de même largeur : l'un reçoit le volume, l'autre ses coupes,
+# une par une.
+
+
+# %%
+def volume_run():
+    found = {"3D": [], "coupe par coupe": []}
+    shape = (VOLUME_SIDE, VOLUME_SIDE, VOLUME_SIDE, 1)
+    for seed in SEEDS:
+        x, y = drawn_volumes(VOLUMES, [seed, 0])
+        x_test, y_test = drawn_volumes(runtime.pick(quick=1, full=30), [seed, 1])
+
+        keras.utils.set_random_seed(seed)
+        model = unet_3d(shape, 1, filters=4, depth=2, padding="same", scores=True)
+        fit(model, x, y, combined, rate=4e-3)
+        z = model.predict(x_test, batch_size=2, verbose=0)
+        found["3D"].append(dice(y_test > 0.5, z > 0))
+
+        keras.utils.set_random_seed(seed)
+        model = unet(shape[1:], filters=8, depth=2, scores=True)
+        slices = [a.reshape(-1, *shape[1:])[::SKIPPED] for a in (x, y)]
+        fit(model, *slices, combined, rate=4e-3)
+        z = model.predict(x_test.reshape(-1, *shape[1:]), verbose=0)
+        found["coupe par coupe"].append(dice(y_test > 0.5, z.reshape(y_test.shape) > 0))
+    return found
+
+
+volume = experiment("volume", volume_run)
+
+# %%
+for name, values in volume.values.items():
+    print(f"{name} : Dice des tubes {spread(values)}")
+full = volume.full
+verdict("unet-3d", full and np.mean(full["3D"]) - np.mean(full["coupe par coupe"]))
+
+# %% [markdown]
+# RÉSULTAT VOLUME
