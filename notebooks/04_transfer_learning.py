@@ -16,7 +16,7 @@
 # > - choisir un scénario d'après la taille de vos données et leur ressemblance avec celles du
 # >   réseau, mesures à l'appui ;
 # > - mettre à l'épreuve ce qu'on dit des réseaux convolutifs, en bien et en mal ;
-# > - entraîner le même réseau sur plusieurs processeurs.
+# > - entraîner le même réseau sur plusieurs appareils.
 #
 # | | |
 # |:--|:--|
@@ -508,10 +508,9 @@ verdict(
 )
 
 # %% [markdown]
-# Avec mille images, plus on libère de couches, mieux on fait. Les deux premières n'y sont presque
-# pour rien : ce qu'elles ont appris sur six vêtements sert aux quatre autres, et jusqu'aux
-# membranes. Sur les vêtements, la dernière couche et les deux du milieu se partagent le gain ; sur
-# les membranes, presque tout vient du milieu.
+# Avec mille images, plus on libère de couches, mieux on fait. Réapprendre les deux premières ne
+# rapporte guère, sur les vêtements comme sur les membranes. Sur les vêtements, la dernière couche
+# et les deux du milieu se partagent le gain ; sur les membranes, l'essentiel vient du milieu.
 #
 # Le document écrit aussi « le transfert d'apprentissage (fine-tuning) », comme si les deux mots
 # n'en faisaient qu'un. L'affinage est *une* façon de transférer ; l'extracteur fixe, où la base n'a
@@ -581,9 +580,9 @@ if full:
 verdict("transfer-accelerates", full and reached[1] / reached[0])
 
 # %% [markdown]
-# Une fois la tête apprise, ce qui prend deux secondes, la première époque d'affinage donne ce que
+# Une fois la tête apprise, la première époque d'affinage donne ce que
 # le réseau parti de zéro met quatre époques à apprendre. L'arrivée est moins spectaculaire : son
-# meilleur niveau, l'affinage ne l'atteint qu'une époque ou deux plus tôt. Il progresse en revanche
+# meilleur niveau, l'affinage ne l'atteint qu'une époque plus tôt. Il progresse en revanche
 # sans à-coups, et finit plus haut.
 #
 # ## Quatre pièges
@@ -617,13 +616,15 @@ runtime.show_table(
 #
 # « Geler » une base veut dire deux choses : ne plus apprendre ses poids, et ne plus mettre à jour
 # les *statistiques* de ses normalisations. `layer.trainable = False` fait les deux. Trois façons de
-# croire l'avoir fait :
+# s'y tromper :
 #
 # - ne geler que les poids (`variable.trainable = False`, ou `requires_grad = False` dans PyTorch) :
 #   les normalisations restent en mode d'entraînement, et leurs moyennes glissent à chaque lot ;
 # - libérer toute la base pour l'affiner, normalisations comprises ;
 # - appeler la base avec `training=False`, comme le [guide officiel de
-#   Keras](https://keras.io/guides/transfer_learning/) le recommande. Essayons.
+#   Keras](https://keras.io/guides/transfer_learning/) le recommande.
+#
+# Commençons par la dernière.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -713,7 +714,12 @@ runtime.show_table(
 # d'adaptation](https://arxiv.org/abs/1603.04779) en est née). Le piège n'est donc pas une perte
 # d'exactitude : c'est de croire fixe une base qui ne l'est pas. On ne peut plus la partager entre
 # plusieurs têtes, ni calculer ses caractéristiques une fois pour toutes. L'affinage oublie lui
-# aussi sa source, mais moins quand les normalisations restent gelées.
+# aussi sa source : sur la cible différente, beaucoup moins quand les normalisations restent gelées
+# ; sur la semblable, c'est l'inverse. Gelez-les donc si la base doit encore servir à autre chose.
+#
+# (Une base restée fixe donne ici un demi-point de moins sur sa tâche source qu'au début du chapitre
+# : le réseau source a été entraîné à nouveau pour cette expérience, avec un autre nombre de
+# processeurs, donc d'autres arrondis.)
 #
 # ### Un taux d'apprentissage trop grand
 #
@@ -807,7 +813,7 @@ leakage = experiment("leakage", leakage_run)
 shown = leakage.values
 gap = np.subtract(shown["annoncée"], shown["mesurée"])
 runtime.show_table(
-    ("exactitude", "graine par graine"),
+    ("exactitude", "moyenne ± écart type"),
     [(name, spread(values)) for name, values in shown.items()]
     + [("écart", spread(gap))],
 )
@@ -820,7 +826,7 @@ runtime.show_table(
 # Même ainsi, nos trente coupes viennent d'un seul tissu : la séparation n'est pas parfaite.
 #
 # Le transfert ouvre une fuite de plus : la base a peut-être déjà vu vos images de test, ou leurs
-# classes. Les races que nous utiliserons plus loin ont été choisies parce qu'aucune n'est une
+# classes. Les trois races que nous utiliserons plus loin ont été choisies parce qu'aucune n'est une
 # classe d'ImageNet : vérifions-le quand la liste est là.
 
 # %%
@@ -831,9 +837,11 @@ if classes is None:
 else:
     known = {name.lower() for _, name in classes}
     seen = sorted(b for b in set(pets.breeds) if b.lower() in known)
-    print(f"races qui sont aussi des classes d'ImageNet : {len(seen)}")
+    print(f"races dont le nom est aussi une classe d'ImageNet : {len(seen)} au moins")
     print("parmi elles :", ", ".join(seen[:4]))
-    assert not known & {breed.lower() for breed in BREEDS}
+    shared = known & {breed.lower() for breed in BREEDS}
+    print(f"parmi nos trois races : {len(shared)}")
+    assert not shared
 
 # %% [markdown]
 # ## Le troisième scénario : un modèle publié
@@ -849,7 +857,7 @@ else:
 # | Berkeley-trained models | CaffeNet, une variante d'AlexNet, et R-CNN | AlexNet : chapitre 3 |
 # | Network in Network | des convolutions 1 × 1 et une moyenne globale | ci-dessous |
 # | ResFace101 | ResNet-101, entraîné sur des visages | chapitre 3 ; visages : chapitre 9 |
-# | Places-CNN | AlexNet, entraîné sur des scènes | l'idée : ci-dessous |
+# | Places-CNN | AlexNet, entraîné sur des scènes | l'idée : tout ce chapitre |
 # | GoogLeNet de Princeton | une mise en œuvre de GoogLeNet | chapitre 3 |
 # | Fully Convolutional Networks | une tête dense devenue convolution | ci-dessous, chapitre 5 |
 # | Cascaded FCN | deux FCN à la suite : l'organe, puis la lésion | chapitre 5 |
@@ -992,8 +1000,8 @@ print(f"moyenne de la carte et sortie du réseau : écart {gap:.1e}")
 verdict("transfer-zoo-fcn", bool(gap < 1e-3))
 
 # %% [markdown]
-# Donnons-lui une mosaïque de quatre vêtements, une image deux fois plus grande que toutes celles
-# qu'il a vues. Chaque carte montre, point par point, la probabilité d'une classe.
+# Donnons-lui une mosaïque de quatre vêtements, deux fois plus haute et plus large que tout ce qu'il
+# a vu. Chaque carte montre, point par point, la probabilité d'une classe ; blanc vaut 1.
 
 # %%
 which = [np.flatnonzero(SOURCE.y_test == k)[0] for k in range(4)]
@@ -1022,9 +1030,10 @@ figures.show(
 )
 
 # %% [markdown]
-# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, est pris
-# presque partout pour un pull. Chaque point ne voit que son champ réceptif, et rien n'a appris à ce
-# réseau à décider point par point : seulement en moyenne. Le chapitre 5 apprendra le reste.
+# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, est souvent
+# pris pour un pull, parfois pour un pantalon. Chaque point ne voit que son champ réceptif, et rien
+# n'a appris à ce réseau à décider point par point : seulement en moyenne. Le chapitre 5 apprendra
+# le reste.
 
 # %% [markdown]
 # ## Taille et ressemblance : le récapitulatif, mesuré
@@ -1193,12 +1202,14 @@ good = ranked(shown)
 figures.show(draw_quadrant(shown), alt=describe_quadrant(good))
 
 # %% [markdown]
-# Avec beaucoup d'images, le conseil tient à peu près : affiner et repartir de zéro se valent
-# presque si la cible ressemble à la source ; si elle en est loin, mieux vaut repartir de zéro. Avec
-# peu d'images d'une cible semblable, l'affinage bat la base gelée, contre le conseil, pour les
+# Avec beaucoup d'images, le conseil tient à peu près : affiner et repartir de zéro se valent à deux
+# points près si la cible ressemble à la source ; si elle en est loin, mieux vaut repartir de zéro.
+# Avec peu d'images d'une cible semblable, l'affinage bat la base gelée, contre le conseil, pour les
 # trois graines : nos précautions (tête d'abord, petit pas) le rendent peut-être moins fragile qu'on
-# ne le dit. Pour une cible lointaine, les trois scénarios se valent : une base qui n'a vu que six
-# vêtements n'a presque rien à offrir à la microscopie.
+# ne le dit. Notre tête, elle, n'apprend que deux cents pas : une régression logistique menée à son
+# terme sur les mêmes caractéristiques fait cinq points de plus avec mille images (nous la verrons
+# plus loin), et l'écart en serait réduit. Pour une cible lointaine, les trois scénarios se valent :
+# une base qui n'a vu que six vêtements n'a presque rien à offrir à la microscopie.
 #
 # ### Avec ImageNet et de vraies photographies
 #
@@ -1283,13 +1294,13 @@ figures.show(draw_quadrant(shown), alt=f"{shown['base']}. {describe_quadrant(goo
 # %% [markdown]
 # Avec une base qui a vu plus d'un million de photographies, tout change d'échelle. Avec quatre
 # images par race, le transfert gagne trente points ; avec cent trente, autant. Les membranes, qui
-# ne ressemblent à rien d'ImageNet, en profitent aussi dès qu'elles sont un peu plus nombreuses. Le
-# réseau parti de zéro apprend ses images presque par cœur, et en tire peu pour les autres.
+# ne ressemblent à rien d'ImageNet, en profitent nettement avec 390 images ; en deçà, de sept à neuf
+# points, au bord du mesurable.
 #
-# Deux réserves. L'exécution affichée n'a qu'une graine et deux cents images de test : un écart de
-# moins de neuf points entre deux scénarios n'y prouve rien, et nous ne départageons donc pas la
-# base gelée et l'affinage. Et 150 mises à jour sont peu pour un réseau parti de zéro : plus
-# longtemps entraîné, il ferait sans doute un peu mieux.
+# Deux réserves. L'exécution affichée n'a qu'une graine et deux cents images de test : l'incertitude
+# d'une exactitude y est de six points, celle d'un écart entre deux scénarios de neuf environ. Nous
+# ne départageons donc pas la base gelée et l'affinage. Et 150 mises à jour sont peu pour un réseau
+# parti de zéro : plus longtemps entraîné, il ferait sans doute un peu mieux.
 #
 # ### Jusqu'où couper ?
 #
@@ -1357,8 +1368,10 @@ verdict(
 # Pour les races, l'exactitude monte presque jusqu'au bout : ce sont des objets, comme ceux
 # d'ImageNet. Pour les membranes, elle ne monte plus après le premier quart, et les derniers étages
 # en reperdent : ils sont spécialisés. Pour une cible lointaine, couper plus tôt est donc un bon
-# conseil, ici avec 390 images. C'est aussi l'indice d'un apprentissage *hiérarchique*, du général
-# au particulier ; les étages profonds ont cependant plus de canaux, ce qui aide aussi la sonde.
+# conseil pour cette sonde ; mais dans la grille, avec les mêmes 390 carrés, une tête posée sur la
+# base **entière** faisait déjà 0,83. Une partie de la baisse vient donc de la sonde, qui surapprend
+# quand les canaux deviennent plus nombreux que les images. C'est aussi l'indice d'un apprentissage
+# *hiérarchique*, du général au particulier.
 #
 # ### Ce que disent les nombres
 #
@@ -1415,11 +1428,11 @@ verdict(
 
 # %% [markdown]
 # Avec le petit réseau, le transfert aide d'autant plus que les images sont rares et les tâches
-# proches ; avec ImageNet, il aide autant à 390 images qu'à 12. Il coûte beaucoup moins si la base
-# reste gelée, à peine moins si on l'affine. La ressemblance n'est pas une condition : une base très
-# générale aide même de loin. Enfin, une troisième contrainte semble compter, que le document ne
-# nomme pas : **l'étendue de ce que la base a vu**. Nos deux grilles ne l'isolent pas, car le réseau
-# et les images changent aussi.
+# proches ; avec ImageNet, il aide les races autant à 390 images qu'à 12, et les membranes
+# davantage. Il coûte beaucoup moins si la base reste gelée, un tiers de moins si on l'affine. La
+# ressemblance n'est pas une condition : une base très générale aide même de loin. Enfin, une
+# troisième contrainte semble compter, que le document ne nomme pas : **l'étendue de ce que la base
+# a vu**. Nos deux grilles ne l'isolent pas, car le réseau et les images changent aussi.
 #
 # ## Cinq avantages à l'épreuve
 #
@@ -1592,8 +1605,8 @@ verdict("transfer-invariance-deformations", lost and lost["angle"])
 # de pas 2 ne gardent qu'une position sur quatre ; l'équivariance ne tient donc que pour les
 # multiples de quatre, et le reste se perd ([Zhang](https://arxiv.org/abs/1904.11486) le corrige par
 # un léger flou avant chaque pas). À six et huit pixels, le bord de l'image coupe aussi le vêtement.
-# L'augmentation répare presque tout, dans les limites de ce qu'elle a montré : à 90 degrés, jamais
-# vus, le réseau augmenté ne sait rien de plus.
+# L'augmentation répare une grande partie des dégâts, dans les limites de ce qu'elle a montré : à 90
+# degrés, jamais vus, le réseau augmenté ne sait rien de plus.
 #
 # ### « Extraction automatique des caractéristiques »
 #
@@ -1731,6 +1744,8 @@ verdict("transfer-needs-data", full and curve[-1] - curve[0])
 #
 # ## Cinq inconvénients à l'épreuve
 #
+# Le cinquième, le besoin de grandes quantités de données, vient d'être mesuré avec les avantages.
+#
 # ### « Besoin de données étiquetées »
 #
 # Pour la dernière couche, oui. Pour la base, on peut inventer des étiquettes gratuites : tournons
@@ -1781,7 +1796,7 @@ verdict(
 # %% [markdown]
 # Cette fois, rien. Affinée, la base autosupervisée ne fait pas mieux que le réseau parti de zéro ;
 # gelée, elle fait bien moins. Pour dire si une chaussure est à l'endroit, il suffit d'en regarder
-# le contour : nos deux mille images n'ont rien appris d'autre. L'autosupervision réussit à une tout
+# le contour : le réseau n'en a rien appris d'autre. L'autosupervision réussit à une tout
 # autre échelle ; à la nôtre, le besoin d'étiquettes est confirmé.
 #
 # ### « Besoin de puissance de calcul »
@@ -1840,9 +1855,9 @@ verdict("transfer-compute", full and durations["ImageNet, estimé"] / 86_400)
 
 # %% [markdown]
 # Des semaines, pour un réseau conçu pour les téléphones et des images de 96 points. (La compilation
-# est comprise, et la machine faisait deux calculs à la fois : c'est un ordre de grandeur.) La base
-# gelée, elle, s'entraîne en secondes : l'énergie a été dépensée une fois, par ceux qui ont publié
-# les poids. C'est l'argument le plus solide en faveur du transfert.
+# est comprise, et la machine faisait deux calculs à la fois : c'est un ordre de grandeur.) Sur une
+# base gelée, la tête s'entraîne en secondes : l'énergie a été dépensée une fois, par ceux qui ont
+# publié les poids. C'est l'argument le plus solide en faveur du transfert.
 #
 # ### « Risque de surapprentissage »
 #
@@ -1891,7 +1906,7 @@ verdict("transfer-overfitting", memory.full and np.mean(memory.full["zéro"]))
 # %% [markdown]
 # Le réseau entier apprend cinq cents étiquettes absurdes sans une faute ; la tête seule dépasse à
 # peine le hasard : avec 260 paramètres, elle ne *peut* pas les retenir. La grille dit la même
-# chose : avec peu d'images, tous surapprennent ; à partir de cent, la base gelée presque plus.
+# chose : avec peu d'images, tous surapprennent ; à partir de mille, la base gelée presque plus.
 # Geler est aussi un remède.
 #
 # ### « Interprétabilité limitée »
@@ -1965,7 +1980,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Le réseau appris regarde les yeux et le museau du chat, et le café ; avec des poids au hasard, les
+# Le réseau appris regarde un œil et la joue du chat, et le café ; avec des poids au hasard, les
 # deux cartes sont vides. Une belle carte n'est pas encore une preuve. Les photographies
 # d'Oxford-IIIT Pet viennent avec le contour de l'animal : mesurons quelle part de la carte tombe
 # **dans l'animal**, divisée par la part de l'image qu'il occupe. Un réseau qui ne regarderait nulle
@@ -2153,18 +2168,20 @@ for found in distribution.here.values():
 # - sur plusieurs *machines*, `keras.distribution.initialize()` avec JAX, ou
 #   `MultiWorkerMirroredStrategy` avec TensorFlow, un processus par machine ;
 # - avec PyTorch, `keras.distribution` n'est pas disponible : on passe par
-#   `DistributedDataParallel` et une boucle à soi ([guide de
+#   `DistributedDataParallel` et sa propre boucle ([guide de
 #   Keras](https://keras.io/guides/distributed_training_with_torch/)).
 
 # %% [markdown]
 # ## À retenir
 #
-# - Transférer n'est pas forcément affiner : une base gelée s'entraîne en secondes, et suffit
-#   souvent.
-# - Préparez les images comme à l'apprentissage de la base ; gelez les normalisations une à une
-#   quand vous affinez ; choisissez le taux sur une validation ; séparez les données par paquets.
-# - Peu d'images, tâche proche : base gelée, ou affinée à petit pas. Tâche lointaine : coupez la
-#   base plus tôt. Beaucoup d'images et tâche lointaine : partez de zéro, ou affinez.
+# - Transférer n'est pas forcément affiner : sur une base gelée, la tête s'entraîne en secondes, et
+#   suffit souvent si la base a beaucoup vu.
+# - Préparez les images comme à l'apprentissage de la base ; si elle doit resservir, gelez ses
+#   normalisations une à une ; choisissez le taux sur une validation ; séparez les données par
+#   paquets.
+# - Peu d'images, tâche proche : base gelée, ou affinée à petit pas. Tâche lointaine : essayez aussi
+#   des couches plus précoces. Beaucoup d'images et tâche lointaine : affinez, ou partez de zéro si
+#   la base a peu vu.
 # - Une base qui a beaucoup vu aide même de loin.
 # - Une convolution est équivariante, à son pas près ; l'invariance s'apprend, par les données.
 # - Grad-CAM dit où le réseau regarde, pas pourquoi ; vérifiez toujours avec des poids au hasard.
@@ -2323,9 +2340,9 @@ EXERCISE_SPLIT.check(training_images_solution)
 # LARGE = zoo.Network("ResNet-50", resnet, lambda images: prepare(images.astype("float32")))
 # ```
 #
-# `EfficientNetB4` se branche de même. Avant d'exécuter, prédisez : la base gelée gagnera-t-elle
-# plus sur les races ou sur les membranes ? Puis remplacez les photographies par les vôtres, une
-# vingtaine par classe, et comparez les trois scénarios.
+# `EfficientNetB4` se branche de même, avec sa propre préparation. Avant d'exécuter, prédisez : la
+# base gelée gagnera-t-elle plus sur les races ou sur les membranes ? Puis remplacez les
+# photographies par les vôtres, une vingtaine par classe, et comparez les trois scénarios.
 
 # %% [markdown]
 # ## Ce que nous avons vérifié

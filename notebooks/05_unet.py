@@ -203,7 +203,7 @@ for name, found in {"mur entier": wall, "mur percé": pierced}.items():
 #
 # ## Le U
 #
-# Voici le code du document, tel quel :
+# Voici le code du document, moins ses répétitions :
 #
 # ```python
 # def unet_model(input_size=(128, 128, 1)):
@@ -377,11 +377,12 @@ def draw_u(model):
         ax.add_patch(
             Rectangle((k - width / 2, -row), width, height, color=colour, alpha=0.85)
         )
-        text = f"{side} × {side}\n{channels}"
-        ax.text(k, -row - 0.06, text, ha="center", va="top", fontsize=10.5)
+        text = f"{side}²\n{channels}"
+        ax.text(k, -row - 0.06, text, ha="center", va="top", fontsize=13)
         if k < depth:
             end = {"arrowstyle": "->", "color": "#555555", "ls": "--"}
-            across = (2 * depth - k - 0.5, -row + 0.3), (k + 0.5, -row + 0.3)
+            middle = height / 2 - row
+            across = (2 * depth - k - 0.5, middle), (k + 0.5, middle)
             ax.annotate("", *across, arrowprops=end)
     ax.set(xlim=(-0.7, 2 * depth + 0.7), ylim=(-depth - 0.5, 0.85))
     ax.axis("off")
@@ -399,8 +400,8 @@ figures.show(
 
 # %% [markdown]
 # À gauche (bleu), la carte rapetisse et ses canaux se multiplient ; au fond (vert), 8 × 8 ; à
-# droite (orange), le chemin inverse. Sous chaque boîte, la taille de la carte et ses canaux.
-# Vérifions les phrases du document.
+# droite (orange), le chemin inverse. Sous chaque boîte, le côté de la carte (128² pour 128 × 128)
+# et ses canaux. Vérifions les phrases du document.
 
 # %%
 down, bottom, up = shapes[:4], shapes[4], shapes[5:]
@@ -530,6 +531,14 @@ original = unet_2015()
 print(f"{original.count_params()} paramètres, sortie {original.output_shape[1:]}")
 verdict("unet-original-size", original.output_shape[1])
 
+# %%
+figures.show(
+    draw_u(original),
+    alt="Le même U, dont les cartes de droite sont plus petites que celles de gauche. Côtés : "
+    + ", ".join(str(side) for side, *_ in levels(original))
+    + ".",
+)
+
 # %% [markdown]
 # La sortie de 2015 est **plus petite** que l'image : 92 pixels perdus de chaque côté. La phrase du
 # document (« une carte de segmentation de la même taille que l'image d'origine ») n'est vraie que
@@ -555,20 +564,16 @@ z = np.random.default_rng(0).normal(size=(1_000, 2)) * 5
 softmax = ops.convert_to_numpy(ops.softmax(z))[:, 1]
 sigmoid = ops.convert_to_numpy(ops.sigmoid(z[:, 1] - z[:, 0]))
 verdict("unet-sigmoid-binary", np.abs(softmax - sigmoid).max())
-sums = {
-    name: ops.convert_to_numpy(
-        unet((32, 32, 1), 3, 4, scores=True)(np.ones((1, 32, 32, 1)))
-    )
-    for name in ("trois scores",)
-}["trois scores"]
-total = ops.convert_to_numpy(ops.sum(ops.softmax(sums), axis=-1))
-verdict("unet-softmax-many", bool(np.allclose(total, 1, atol=1e-5)))
-apart = ops.convert_to_numpy(ops.sum(ops.sigmoid(sums), axis=-1))
-print(f"trois sigmoïdes : la somme va de {number(apart.min())} à {number(apart.max())}")
+three = unet((32, 32, 1), classes=3, filters=4, scores=True)(np.ones((1, 32, 32, 1)))
+exclusive = ops.convert_to_numpy(ops.sum(ops.softmax(three), axis=-1))
+verdict("unet-softmax-many", bool(np.allclose(exclusive, 1, atol=1e-5)))
+free_sums = ops.convert_to_numpy(ops.sum(ops.sigmoid(three), axis=-1))
+low, high = number(free_sums.min()), number(free_sums.max())
+print(f"trois sigmoïdes : leur somme va de {low} à {high}")
 
 # %% [markdown]
-# Trois softmax font 1 par pixel : un pixel n'a qu'une classe. Trois sigmoïdes ne s'excluent pas, ce
-# qui convient quand un pixel peut en avoir plusieurs.
+# Les trois probabilités du softmax font 1 en chaque pixel : un pixel n'a qu'une classe. Trois
+# sigmoïdes ne s'excluent pas, ce qui convient quand un pixel peut en avoir plusieurs.
 #
 # ## Entraîner avec trente images
 #
@@ -669,8 +674,18 @@ def tiles(slices, n, seed, augment=True, side=SIDE):
 # %% [markdown]
 # ### La perte
 #
-# Cinq pertes, écrites sur le score $z$ d'un pixel (avant la sigmoïde) et sa classe $y$. L'entropie
-# croisée s'écrit $\ln(1 + e^z) - yz$ : jamais de logarithme de zéro.
+# Cinq pertes, écrites sur le score $z$ d'un pixel (avant la sigmoïde) et sa classe $y$, 0 ou 1.
+# Soit $p = \sigma(z)$ la probabilité prédite, et $p_y$ celle de la vraie classe.
+#
+# | Perte | Formule | Idée |
+# |:--|:--|:--|
+# | entropie croisée | $-\ln p_y = \ln(1 + e^z) - yz$ | chaque pixel compte autant |
+# | pondérée | $-w_y \ln p_y$, avec $w_1 = 3{,}5$ et $w_0 = 1$ | chaque classe compte autant |
+# | focale | $-(1 - p_y)^2 \ln p_y$ | les pixels faciles ne comptent plus |
+# | Dice | $1 - 2 \sum p y / (\sum p + \sum y)$ | la mesure elle-même, rendue dérivable |
+# | entropie + Dice | leur somme | |
+#
+# La seconde écriture de l'entropie croisée n'a jamais à calculer le logarithme de zéro.
 
 
 # %%
@@ -719,8 +734,8 @@ LOSSES = {
 }
 
 # %% [markdown]
-# Comparons-les aux pertes de Keras, puis regardons ce qui arrive à un score de −200 pour une
-# membrane : calculée à partir de la probabilité, l'entropie croisée ne voit plus l'erreur.
+# Comparons-les à celles de Keras, ou à NumPy, puis regardons un score de −200 pour une membrane :
+# calculée à partir de la probabilité, l'entropie croisée est plafonnée, et son gradient nul.
 
 # %%
 rng = np.random.default_rng(0)
@@ -905,7 +920,9 @@ figures.show(
 )
 
 # %% [markdown]
-# RÉSULTAT SEUIL
+# Le Dice est le plus haut vers le milieu, et change peu autour. L'erreur de Rand préfère un seuil
+# bas : mieux vaut des membranes trop épaisses qu'un seul trou. Au-dessus de 0,6, les cellules
+# fusionnent en chaîne. Le même réseau, la même carte ; deux mesures, deux seuils.
 #
 # Le bord des tuiles, maintenant. Comparons la coupe prédite d'un coup et la coupe prédite par
 # tuiles, selon la largeur du bord que l'on jette.
@@ -917,7 +934,10 @@ rows = [
 runtime.show_table(("bord jeté", "écart moyen de probabilité"), rows)
 
 # %% [markdown]
-# RÉSULTAT BORD
+# Sans bord jeté, le bord des tuiles fausse la probabilité de deux centièmes en moyenne ; avec 16
+# pixels, sept fois moins ; avec 32, quarante fois moins. Pour que l'écart soit nul, il faudrait
+# jeter 92 pixels, ceux que perd le réseau de 2015 : sa sortie plus petite est une tuile à
+# recouvrement.
 #
 # ### La validation croisée
 #
@@ -1016,7 +1036,77 @@ figures.show(
 )
 
 # %% [markdown]
-# RÉSULTAT PERTES
+# Une fois le seuil bien choisi, quatre pertes se valent à un point près : une graine et six coupes
+# ne les départagent pas. C'est la forme des courbes qui les distingue. La perte pondérée voit des
+# membranes partout et demande un seuil haut ; la focale tasse les probabilités vers le milieu, et
+# tout disparaît au-dessus de 0,6 ; avec l'entropie croisée et Dice ensemble, le seuil ne compte
+# presque plus. Le seuil de 1/2 n'a donc rien de naturel.
+#
+# La perte de Dice, seule, s'est effondrée : le réseau répond « membrane » partout. Est-ce la graine
+# ? le pas ? Recommençons, plus court, avec trois graines et deux taux d'apprentissage.
+
+# %%
+SHORT_UPDATES = runtime.pick(quick=1, full=100)
+TRIALS = ((soft_dice, 1e-3), (soft_dice, 1e-4), (combined, 1e-3))
+
+
+def saturation_run():
+    """Dice et part de pixels prédits membrane, après un court entraînement."""
+    train, _, test = split(0)
+    x, y = tiles(test, runtime.pick(quick=2, full=16), seed=1, augment=False)
+    found = {}
+    for loss, rate in TRIALS:
+        rows = found[f"{loss.__name__}, {rate}"] = {"dice": [], "share": []}
+        for seed in SEEDS:
+            keras.utils.set_random_seed(seed)
+            model = unet((SIDE, SIDE, 1), filters=FILTERS, scores=True)
+            fit(model, *tiles(train, BATCH * SHORT_UPDATES, seed), loss, rate)
+            predicted = probabilities(model, x) > 0.5
+            rows["dice"].append(dice(y[..., 0] == 1, predicted))
+            rows["share"].append(predicted.mean())
+    return found
+
+
+saturation = experiment("saturation", saturation_run)
+
+# %%
+french = {"soft_dice": "Dice", "combined": "entropie + Dice"}
+rows = []
+for name, found in saturation.values.items():
+    loss, rate = name.split(", ")
+    measures = ("; ".join(number(v) for v in found[key]) for key in ("dice", "share"))
+    rows.append((french[loss], f"{float(rate):g}".replace(".", ","), *measures))
+header = ("perte", "taux", "Dice, par graine", "part prédite membrane")
+runtime.show_table(header, rows)
+
+# %% [markdown]
+# RÉSULTAT SATURATION
+#
+# Regardons le gradient que reçoit un pixel de cellule, pris à tort pour une membrane, selon son
+# score.
+
+
+# %%
+def pixel_slope(loss, y, score):
+    """Gradient de la perte (somme sur les pixels) par rapport au score du dernier pixel."""
+    z = np.full(y.shape, score, "float32")
+    _, slope = value_and_grad(lambda z: ops.mean(loss(y, z)), z)
+    return y.size * slope[-1]
+
+
+y = np.zeros(100, "float32")
+y[:22] = 1  # la part des membranes
+rows = [
+    (score, *(number(pixel_slope(f, y, score), 5) for f in (cross_entropy, soft_dice)))
+    for score in (0, 2, 5, 10)
+]
+runtime.show_table(("score", "entropie croisée", "Dice"), rows)
+
+# %% [markdown]
+# Plus le réseau se trompe, plus l'entropie croisée le corrige, jusqu'à un gradient de 1. La perte
+# de Dice fait le contraire : son gradient porte le facteur $p(1 - p)$ de la sigmoïde, et s'éteint
+# quand le réseau est sûr de lui, même à tort. Si les premiers pas le poussent trop loin, il n'en
+# revient pas. Ajoutée à l'entropie croisée, elle ne risque plus rien.
 #
 # ### À pleine largeur
 #
@@ -1204,7 +1294,13 @@ verdict("unet-limit-small", finest and finest["4"])
 verdict("unet-limit-small-cause", finest and finest["1"] - finest["4"])
 
 # %% [markdown]
-# RÉSULTAT TRAITS
+# Avec les connexions directes, la profondeur ne coûte rien : un trait d'un pixel est retrouvé aussi
+# bien après quatre divisions qu'après une. S'il en manque plus de 40 %, c'est que le bruit le
+# cache. Sans elles, chaque division coûte ; après quatre, un trait de deux pixels n'est plus
+# retrouvé qu'au tiers, et il faut huit pixels d'épaisseur pour dépasser 90 %.
+#
+# Le document a donc raison sur le fait et se trompe de coupable : la perte due au
+# sous-échantillonnage est réelle, mais c'est exactement celle que les connexions directes réparent.
 #
 # ## Les deux autres limites
 #

@@ -255,6 +255,7 @@ def curves(
     for name, level in (levels or {}).items():
         ax.axhline(level, color="#555555", lw=1.4, ls=(0, (2, 2)))
         side = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+        side["bbox"] = {"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1}
         ax.text(1, level, name, fontsize=12, color="#333333", **side)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if x is None:
