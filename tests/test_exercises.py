@@ -44,6 +44,17 @@ def test_right(shown):
     assert shown == ["✓ **Normaliser un vecteur** — Juste."]
 
 
+def test_the_reference_comes_with_its_code(shown):
+    assert EXERCISE.check(normalise)
+    first, code = shown[0].split("\n\n", 1)
+    assert first == "✓ **Normaliser un vecteur** — Juste."
+    assert code == (
+        "```python\ndef normalise(x):\n    return x / np.sqrt(np.sum(x**2))\n```"
+    )
+    assert Exercise("Racine", np.sqrt, [(4.0,)]).check(np.sqrt)  # it has no source
+    assert shown[1] == "✓ **Racine** — Juste."
+
+
 def stub_raises(x):
     raise NotImplementedError
 

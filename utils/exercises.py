@@ -6,6 +6,7 @@ What these functions display is one Markdown line in French. Nothing here raises
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -68,10 +69,14 @@ class Exercise:
     tolerance: float = 1e-6
 
     def check(self, candidate: Any) -> Answer:
-        """Displays and returns what `diagnose` found; never raises for a candidate's fault."""
+        """Displays and returns what `diagnose` found; never raises for a candidate's fault.
+
+        With the reference itself, as in a solution's cell, its code comes after the answer.
+        """
         answer = self.diagnose(candidate)
         mark = "✓ " if answer else "" if answer.message == UNFILLED else "✗ "
-        runtime.show_markdown(f"{mark}**{self.title}** — {answer.message}")
+        code = _source(candidate) if candidate is self.reference else ""
+        runtime.show_markdown(f"{mark}**{self.title}** — {answer.message}{code}")
         return answer
 
     def diagnose(self, candidate: Any) -> Answer:
@@ -181,6 +186,14 @@ def failure(
     if runtime.strict():
         raise AssertionError("failure(): the announced error did not happen")
     return None
+
+
+def _source(fn: Callable[..., Any]) -> str:
+    """The code of a function as a Markdown block; nothing where it cannot be found."""
+    try:
+        return f"\n\n```python\n{inspect.getsource(fn).rstrip()}\n```"
+    except (OSError, TypeError):
+        return ""
 
 
 def _outcome(fn: Callable[..., Any], args: tuple) -> Any:
