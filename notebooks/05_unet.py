@@ -14,7 +14,7 @@
 # > - l'entraîner avec trente images, et juger une segmentation autrement que par l'exactitude ;
 # > - choisir une perte et un seuil quand une classe est rare ;
 # > - montrer ce qu'apportent les connexions directes, et ce que coûte chaque division par deux ;
-# > - situer ses parents : U-Net 3D, Attention U-Net, DeepLab, Mask R-CNN.
+# > - situer ses dérivés et ses concurrents : U-Net 3D, Attention U-Net, DeepLab, Mask R-CNN.
 #
 # | | |
 # |:--|:--|
@@ -25,8 +25,8 @@
 #
 # Jusqu'ici, un réseau donnait une réponse par image. La ***segmentation sémantique*** en demande
 # une **par pixel** : à quelle classe appartient-il ? U-Net, né en 2015 pour la microscopie, reste
-# le point de départ de presque tous les réseaux qui le font. Le document en donne la structure, le
-# code, trois limites et quatre parents. Nous construisons tout cela, l'entraînons, et comptons.
+# un point de départ très courant. Le document en donne la structure, le code, trois limites, deux
+# dérivés et deux concurrents. Nous construisons tout cela, l'entraînons, et comptons.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -93,6 +93,7 @@ from utils.verdicts import summary, verdict
 # Toutes les tailles du chapitre sont choisies ici.
 
 # %%
+runtime.start("05_unet")
 AREA = runtime.pick(quick=64, full=512)  # côté des coupes
 SIDE, MARGIN = runtime.pick(quick=(32, 8), full=(128, 32))  # tuile, et son bord
 FILTERS = runtime.pick(quick=4, full=32, cpu=16)  # du premier étage
@@ -102,7 +103,6 @@ FOLDS = runtime.pick(quick=2, full=5)
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que deux pas
 
-runtime.start("05_unet")
 membranes = datasets.membranes()
 runtime.banner(membranes)
 
@@ -128,6 +128,9 @@ figures.show(
 )
 
 # %% [markdown]
+# Les membranes forment un réseau fermé, épais de quelques pixels. Des organites aussi sombres
+# qu'elles n'en sont pas : un simple seuil de gris ne suffirait pas.
+#
 # ### Pourquoi l'exactitude trompe
 #
 # Voici le plus paresseux des segmenteurs : il répond « cellule » partout. L'***exactitude par
@@ -168,7 +171,9 @@ print(f"Dice {number(dice(a, b), 3)}, IoU {number(iou(a, b), 3)}")
 # Un biologiste, lui, veut des **cellules** : un trou d'un pixel dans une membrane en réunit deux,
 # et ne change presque pas le Dice. L'***erreur de Rand adaptée*** compare deux découpages : elle
 # vaut 0 quand deux pixels sont dans la même cellule prédite si et seulement s'ils sont dans la même
-# cellule vraie. Les cellules prédites sont les morceaux que les membranes séparent, élargis jusqu'à
+# cellule vraie. C'est 1 moins la moyenne harmonique de deux parts : celle des paires de pixels
+# réunies par la prédiction qui le sont en vérité, et l'inverse ; les membranes de la vérité n'y
+# comptent pas. Les cellules prédites sont les morceaux que les membranes séparent, élargis jusqu'à
 # se toucher, pour que l'épaisseur des membranes ne compte pas.
 
 
@@ -184,7 +189,7 @@ def rand_error(true, predicted):
 
 
 # %% [markdown]
-# Perçons un trou de deux pixels dans la membrane qui sépare deux cellules.
+# Perçons un trou haut de deux pixels dans un mur épais de trois, qui sépare deux cellules.
 
 # %%
 wall = np.zeros((40, 40), bool)
@@ -336,7 +341,8 @@ def unet(
 
 # %% [markdown]
 # Est-ce bien le réseau du document ? Comptons ses paramètres, puis lisons sa structure **dans le
-# graphe** que Keras a construit.
+# graphe** que Keras a construit. (Une seule différence, les poids de départ : tirés à la façon de
+# He, comme dans l'article.)
 
 # %%
 model = unet()
@@ -399,9 +405,9 @@ figures.show(
 )
 
 # %% [markdown]
-# À gauche (bleu), la carte rapetisse et ses canaux se multiplient ; au fond (vert), 8 × 8 ; à
-# droite (orange), le chemin inverse. Sous chaque boîte, le côté de la carte (128² pour 128 × 128)
-# et ses canaux. Vérifions les phrases du document.
+# À gauche (bleu), la carte rapetisse et ses canaux se multiplient ; au fond (vert), le « goulot »
+# du document, 8 × 8 ; à droite (orange), le chemin inverse. Sous chaque boîte, le côté de la carte
+# (128² pour 128 × 128) et ses canaux. Vérifions les phrases du document.
 
 # %%
 down, bottom, up = shapes[:4], shapes[4], shapes[5:]
@@ -409,13 +415,21 @@ verdict("unet-shape-of-u", [side for side, _, _ in shapes])
 verdict("unet-symmetric", [c for *_, c in down] == [c for *_, c in reversed(up)])
 pools, ups = kind(model, layers.MaxPooling2D), kind(model, layers.Conv2DTranspose)
 verdict("unet-four-blocks", [len(pools), len(ups)])
-convs = [c for c in kind(model, layers.Conv2D) if c.kernel_size == (3, 3)]
-verdict("unet-two-convolutions", len(convs) / 9)  # huit étages et le fond
-verdict("unet-filters", all(c.activation is keras.activations.relu for c in convs))
-halved = {p.output.shape[1] / p.input.shape[1] for p in pools}
-verdict("unet-halved", sorted(halved))
-verdict("unet-pooling", *{p.pool_size for p in pools})
+verdict("unet-halved", sorted({p.output.shape[1] / p.input.shape[1] for p in pools}))
+verdict("unet-pooling", sorted({side for p in pools for side in p.pool_size}))
 verdict("unet-doubled", sorted({u.output.shape[1] / u.input.shape[1] for u in ups}))
+
+# %%
+*body, last = kind(model, layers.Conv2D)
+verdict(
+    "unet-filters",
+    all(
+        c.kernel_size == (3, 3) and c.activation is keras.activations.relu for c in body
+    ),
+)
+sides = [c.output.shape[1] for c in body]  # deux de suite à chaque étage
+verdict("unet-two-convolutions", sides == [s for s, *_ in shapes for _ in range(2)])
+print("dernière couche :", last.kernel_size, last.activation.__name__)
 
 # %% [markdown]
 # Chaque étage du décodeur commence par une convolution transposée et continue par deux
@@ -425,9 +439,10 @@ verdict("unet-doubled", sorted({u.output.shape[1] / u.input.shape[1] for u in up
 # %%
 joined = kind(model, layers.Concatenate)
 skips = [join.input[1].shape for join in joined]
-order = [type(layer).__name__ for layer in model.layers[-17:-1]]
-step = ["Conv2DTranspose", "Concatenate", "Conv2D", "Conv2D"]
-verdict("unet-transposed-then-regular", order == 4 * step)
+decoder = model.layers[-17:-1]  # quatre étages de quatre couches, avant la dernière
+order = [type(layer).__name__ for layer in decoder]
+block = ["Conv2DTranspose", "Concatenate", "Conv2D", "Conv2D"]
+verdict("unet-transposed-then-regular", order == 4 * block)
 verdict(
     "unet-concatenated",
     [join.output.shape[-1] - join.input[0].shape[-1] for join in joined],
@@ -443,7 +458,7 @@ verdict("unet-skip-resolution", min(s[1] for s in skips) < bottom[0])
 #
 # Chaque nombre de l'entrée dépose une copie du filtre, multipliée par lui. Filtre de côté 2, pas de
 # 2 : les copies se touchent sans se recouvrir, et la carte double exactement. Avec un filtre de
-# côté 3, elles se recouvrent, et un damier apparaît : c'est pourquoi U-Net prend 2.
+# côté 3, elles se recouvrent.
 
 
 # %%
@@ -466,6 +481,26 @@ for f in (2, 3):
     theirs = ops.convert_to_numpy(layer(small[None, ..., None]))[0, ..., 0]
     assert np.allclose(ours, theirs)
     print(ours.astype(int), "\n")
+
+# %% [markdown]
+# Ces recouvrements se voient. Donnons aux deux filtres une image toute blanche.
+
+# %%
+flat = np.ones((8, 8))
+doubled = [transposed(flat, np.ones((f, f)), 2) / f**2 for f in (2, 3)]
+figures.show(
+    figures.grid(
+        [image[1:-1, 1:-1] / image.max() for image in doubled],
+        ["filtre de côté 2", "filtre de côté 3"],
+        columns=2,
+    ),
+    alt="À gauche, une image toute blanche ; à droite, un damier, plus clair là où plusieurs "
+    "copies du filtre se recouvrent.",
+)
+
+# %% [markdown]
+# Le damier de droite ne vient pas de l'image : c'est l'arithmétique du filtre. Un réseau doit
+# apprendre à l'effacer ; avec un filtre de côté 2, comme dans U-Net, il n'y en a pas.
 
 # %% [markdown]
 # ### Un côté de 100 pixels
@@ -512,7 +547,7 @@ verdict("unet-listed-inputs", not any("structure" in str(w.message) for w in hea
 #
 # Dans [l'article](https://arxiv.org/abs/1505.04597), les convolutions sont **sans remplissage** :
 # chacune retire deux pixels, et la carte transportée, trop grande, est rognée. Le réseau est le
-# même à deux détails près : ce rognage, et deux sorties avec softmax.
+# même à trois détails près : pas de remplissage, ce rognage, et deux sorties avec softmax.
 
 
 # %%
@@ -528,7 +563,9 @@ def unet_2015():
 
 
 original = unet_2015()
-print(f"{original.count_params()} paramètres, sortie {original.output_shape[1:]}")
+print(
+    f"{number(original.count_params(), 0)} paramètres, sortie {original.output_shape[1:]}"
+)
 verdict("unet-original-size", original.output_shape[1])
 
 # %%
@@ -542,14 +579,14 @@ figures.show(
 # %% [markdown]
 # La sortie de 2015 est **plus petite** que l'image : 92 pixels perdus de chaque côté. La phrase du
 # document (« une carte de segmentation de la même taille que l'image d'origine ») n'est vraie que
-# de la version avec remplissage. Rien n'est caché par ce choix : sans remplissage, tout pixel
-# prédit a été vu avec un vrai voisinage. Quelles tailles conviennent ?
+# de la version avec remplissage. C'est un choix : sans remplissage, tout pixel prédit a été calculé
+# sur de vrais voisins. Quelles tailles conviennent ?
 
 # %%
 sides = {s: output_side(s, lost=4) for s in range(170, 256)}
 possible = {s: out for s, out in sides.items() if out}
-print("sans remplissage :", ", ".join(f"{s} -> {out}" for s, out in possible.items()))
-print("et l'article :", 572, "->", output_side(572, lost=4))
+print("sans remplissage :", ", ".join(f"{s} → {out}" for s, out in possible.items()))
+print("et l'article :", 572, "→", output_side(572, lost=4))
 del original, model
 
 # %% [markdown]
@@ -582,8 +619,9 @@ print(f"trois sigmoïdes : leur somme va de {low} à {high}")
 # Deux coupes voisines se ressemblent : elles sont distantes de 50 nanomètres. Tirer les images de
 # test au hasard mettrait des jumelles dans l'apprentissage. Découpons donc le volume en cinq blocs
 # de six coupes **consécutives** : un bloc pour le test, la moitié du suivant, celle qui le touche,
-# pour choisir les seuils, le reste pour apprendre. (Une coupe d'apprentissage touche encore le bloc
-# de test de l'autre côté.)
+# pour choisir les seuils, le reste pour apprendre. (Dans la première séparation, qui sera la
+# référence, aucune coupe d'apprentissage ne touche le test ; dans celles du milieu, une le touche
+# de l'autre côté.)
 
 
 # %%
@@ -606,8 +644,9 @@ for fold in range(2):
 #
 # Une coupe tournée, retournée, un peu étirée reste une coupe. L'article déforme les images en
 # déplaçant au hasard les neuf points d'une grille 3 × 3, d'un écart type de dix pixels, et en
-# interpolant entre eux. Image et masque subissent **le même** déplacement ; le masque prend la
-# valeur du plus proche voisin, pour rester fait de 0 et de 1.
+# interpolant entre eux. (Nos tuiles sont quatre fois plus petites que ses coupes : à dix pixels, la
+# déformation y est plus forte.) Image et masque subissent **le même** déplacement ; le masque prend
+# la valeur du plus proche voisin, pour rester fait de 0 et de 1.
 
 
 # %%
@@ -651,8 +690,12 @@ figures.show(
 )
 
 # %% [markdown]
+# Les lignes ondulent sans se croiser : le voisinage est respecté, et les membranes du masque
+# suivent celles de l'image.
+#
 # Chaque exemple d'apprentissage est une ***tuile*** prise au hasard dans les coupes, puis déformée.
-# Toutes les expériences d'une même comparaison voient exactement les mêmes tuiles.
+# Les réseaux que l'on compare voient exactement les mêmes tuiles, sauf quand ce sont les coupes ou
+# les déformations que l'on compare.
 
 
 # %%
@@ -685,11 +728,12 @@ def tiles(slices, n, seed, augment=True, side=SIDE):
 # | Dice | $1 - 2 \sum p y / (\sum p + \sum y)$ | la mesure elle-même, rendue dérivable |
 # | entropie + Dice | leur somme | |
 #
-# La seconde écriture de l'entropie croisée n'a jamais à calculer le logarithme de zéro.
+# La seconde écriture de l'entropie croisée n'a jamais à calculer le logarithme de zéro, et
+# `softplus` calcule $\ln(1 + e^z)$ sans déborder.
 
 
 # %%
-POSITIVE = 3.5  # une membrane compte comme autant de pixels de cellule
+POSITIVE = 3.5  # 0,78 / 0,22 : les deux classes pèsent autant
 
 
 @keras.saving.register_keras_serializable(package="vision")
@@ -735,7 +779,7 @@ LOSSES = {
 
 # %% [markdown]
 # Comparons-les à celles de Keras, ou à NumPy, puis regardons un score de −200 pour une membrane :
-# calculée à partir de la probabilité, l'entropie croisée est plafonnée, et son gradient nul.
+# calculée à partir de la probabilité, arrondie à zéro, l'entropie croisée est plafonnée.
 
 # %%
 rng = np.random.default_rng(0)
@@ -799,8 +843,9 @@ def overlap_tile(model, image, side=SIDE, margin=MARGIN):
 #
 # Au-dessus de quelle probabilité un pixel est-il une membrane ? La réponse se lit sur les coupes de
 # **validation**, et dépend de la mesure que l'on vise ; le test ne sert qu'à juger. La dernière
-# mesure, la ***F1 des contours***, demande quelle part du contour prédit passe à moins de deux
-# pixels du vrai, et réciproquement.
+# mesure, la ***F1 des contours***, réunit deux parts par leur moyenne harmonique : celle du contour
+# prédit qui passe à deux pixels au plus du vrai (sa *précision*), celle du vrai contour qui passe
+# aussi près du prédit (son *rappel*).
 
 # %%
 THRESHOLDS = np.linspace(0.1, 0.9, 17)
@@ -846,8 +891,9 @@ def evaluate(model, fold=0):
 # %% [markdown]
 # ### Le résultat
 #
-# Un premier réseau, sur la première séparation, servira de référence à tout le chapitre : seize
-# filtres au premier étage au lieu de soixante-quatre, à l'échelle d'un processeur.
+# Un premier réseau, sur la première séparation, servira de référence à tout le chapitre. Dans
+# l'exécution du livre, faite sur un processeur, il a seize filtres au premier étage au lieu de
+# soixante-quatre.
 
 
 # %%
@@ -893,12 +939,13 @@ def reference_run():
 reference = experiment("reference", reference_run)
 
 # %%
-shown = reference.here
+shown = reference.values
 views = [picture(shown[name]) for name in ("image", "truth", "map")]
 figures.show(
     figures.grid(views, ["coupe de test", "vérité", "probabilité"], columns=3),
-    alt="Un coin d'une coupe de test, ses vraies membranes, et la probabilité du réseau : "
-    f"au-dessus de {number(shown['threshold'])}, un Dice de {number(shown['dice'])}.",
+    alt="Un coin d'une coupe de test, ses vraies membranes, et la probabilité du réseau. "
+    f"Au seuil de {number(shown['threshold'])}, le Dice moyen des coupes de test est "
+    f"{number(shown['dice'])}.",
 )
 
 # %% [markdown]
@@ -924,8 +971,9 @@ figures.show(
 # bas : mieux vaut des membranes trop épaisses qu'un seul trou. Au-dessus de 0,6, les cellules
 # fusionnent en chaîne. Le même réseau, la même carte ; deux mesures, deux seuils.
 #
-# Le bord des tuiles, maintenant. Comparons la coupe prédite d'un coup et la coupe prédite par
-# tuiles, selon la largeur du bord que l'on jette.
+# Le bord des tuiles, maintenant. Comparons une coupe prédite par quatre grandes tuiles de 512
+# pixels, dont on jette 128 pixels de bord (le bord n'y change plus rien), et la même prédite par
+# petites tuiles, selon la largeur du bord que l'on jette.
 
 # %%
 rows = [
@@ -935,8 +983,8 @@ runtime.show_table(("bord jeté", "écart moyen de probabilité"), rows)
 
 # %% [markdown]
 # Sans bord jeté, le bord des tuiles fausse la probabilité de deux centièmes en moyenne ; avec 16
-# pixels, sept fois moins ; avec 32, quarante fois moins. Pour que l'écart soit nul, il faudrait
-# jeter 92 pixels, ceux que perd le réseau de 2015 : sa sortie plus petite est une tuile à
+# pixels, sept fois moins ; avec 32, quarante fois moins. Pour que l'écart soit nul, il faudrait en
+# jeter 94, à peu près ceux que perd le réseau de 2015 : sa sortie plus petite est une tuile à
 # recouvrement.
 #
 # ### La validation croisée
@@ -1036,11 +1084,12 @@ figures.show(
 )
 
 # %% [markdown]
-# Une fois le seuil bien choisi, quatre pertes se valent à un point près : une graine et six coupes
-# ne les départagent pas. C'est la forme des courbes qui les distingue. La perte pondérée voit des
-# membranes partout et demande un seuil haut ; la focale tasse les probabilités vers le milieu, et
-# tout disparaît au-dessus de 0,6 ; avec l'entropie croisée et Dice ensemble, le seuil ne compte
-# presque plus. Le seuil de 1/2 n'a donc rien de naturel.
+# Une fois le seuil bien choisi, le Dice de quatre pertes tient en un point et demi : une graine et
+# six coupes ne les départagent pas. La focale perd cependant cinq points sur les contours. C'est la
+# forme des courbes qui les distingue. La perte pondérée voit des membranes partout et demande un
+# seuil haut ; la focale tasse les probabilités vers le milieu, et presque tout disparaît au-dessus
+# de 0,75 ; avec l'entropie croisée et Dice ensemble, la courbe est la plus plate. Le seuil de 1/2
+# n'a donc rien de naturel.
 #
 # La perte de Dice, seule, s'est effondrée : le réseau répond « membrane » partout. Est-ce la graine
 # ? le pas ? Recommençons, plus court, avec trois graines et deux taux d'apprentissage.
@@ -1083,12 +1132,12 @@ runtime.show_table(header, rows)
 # RÉSULTAT SATURATION
 #
 # Regardons le gradient que reçoit un pixel de cellule, pris à tort pour une membrane, selon son
-# score.
+# score, quand les cent pixels d'une image ont le même.
 
 
 # %%
 def pixel_slope(loss, y, score):
-    """Gradient de la perte (somme sur les pixels) par rapport au score du dernier pixel."""
+    """N fois le gradient par rapport au score du dernier pixel ; les N pixels ont le même."""
     z = np.full(y.shape, score, "float32")
     _, slope = value_and_grad(lambda z: ops.mean(loss(y, z)), z)
     return y.size * slope[-1]
@@ -1106,12 +1155,14 @@ runtime.show_table(("score", "entropie croisée", "Dice"), rows)
 # Plus le réseau se trompe, plus l'entropie croisée le corrige, jusqu'à un gradient de 1. La perte
 # de Dice fait le contraire : son gradient porte le facteur $p(1 - p)$ de la sigmoïde, et s'éteint
 # quand le réseau est sûr de lui, même à tort. Si les premiers pas le poussent trop loin, il n'en
-# revient pas. Ajoutée à l'entropie croisée, elle ne risque plus rien.
+# revient pas. Ajoutée à l'entropie croisée, dont le gradient ne s'éteint pas, elle peut toujours
+# revenir.
 #
 # ### À pleine largeur
 #
-# Le réseau du document a quatre fois plus de filtres, donc seize fois plus de paramètres. Un pas
-# lui coûte huit fois plus de temps : voici ce qu'il donne, avec moins de mises à jour.
+# Le réseau du document a 64 filtres au premier étage : quatre fois plus que notre référence, donc
+# seize fois plus de paramètres, et des pas beaucoup plus longs. Voici ce qu'il donne, avec moins de
+# mises à jour, et le réseau réduit avec aussi peu.
 
 # %%
 WIDE_UPDATES = runtime.pick(quick=1, full=2_000, cpu=120)
@@ -1136,7 +1187,8 @@ wide = experiment("wide", wide_run)
 narrow = experiment("narrow", narrow_run)
 
 # %%
-print(f"{wide.values['updates']} mises à jour, {wide.values['parameters']} paramètres")
+parameters = number(wide.values["parameters"], 0)
+print(f"{wide.values['updates']} mises à jour, {parameters} paramètres")
 compare({"pleine largeur": wide.values, "réduit": narrow.values}, "réseau")
 
 # %% [markdown]
@@ -1144,7 +1196,8 @@ compare({"pleine largeur": wide.values, "réduit": narrow.values}, "réseau")
 #
 # ## Ce que font les connexions directes
 #
-# Coupons-les : le décodeur n'a plus que les cartes du fond. Même profondeur, mêmes tuiles.
+# Coupons-les : le décodeur n'a plus que les cartes du fond. Même profondeur, mêmes tuiles, un
+# dixième de paramètres en moins.
 
 
 # %%
@@ -1163,6 +1216,7 @@ VARIANTS = {
     "2 divisions": {"depth": 2},
     "3 divisions": {"depth": 3},
 }
+DEEPER = 5
 
 
 def variants_run():
@@ -1174,6 +1228,15 @@ def variants_run():
 
 
 variants = experiment("variants", variants_run)
+
+
+# %%
+def deeper_run():
+    train, _, _ = split(0)
+    return evaluate(trained(unet, train, filters=FILTERS, depth=DEEPER))
+
+
+deeper = experiment("deeper", deeper_run)
 
 # %%
 shown = {
@@ -1196,8 +1259,7 @@ verdict("unet-skip-quality", lost and lost["dice"])
 #
 # « Il peut parfois manquer des détails très fins ou des petites structures en raison de la perte
 # d'information lors du downsampling. » Dessinons des traits d'épaisseur connue dans du bruit, et
-# comptons la part de leurs pixels que le réseau retrouve : son ***rappel***, épaisseur par
-# épaisseur.
+# comptons la part de leurs pixels que le réseau retrouve, le ***rappel***, épaisseur par épaisseur.
 
 # %%
 WIDTHS = (1, 2, 4, 8)
@@ -1232,6 +1294,8 @@ figures.show(
 )
 
 # %% [markdown]
+# Le trait d'un pixel se devine à peine sous le bruit : un œil le suit parce qu'il est droit.
+#
 # Quatre profondeurs, avec et sans connexions directes.
 
 
@@ -1261,13 +1325,15 @@ def lines_run():
 
 thin = experiment("lines", lines_run)
 
+
 # %%
+def divisions(depth):
+    return f"{depth} division{'s' * (int(depth) > 1)}"
+
+
 for name, found in thin.values.items():
     fig = figures.curves(
-        {
-            f"{depth} division{'s' * (depth > '1')}": np.array(recalls)
-            for depth, recalls in found.items()
-        },
+        {divisions(depth): np.array(recalls) for depth, recalls in found.items()},
         x=WIDTHS,
         xlabel="épaisseur du trait (pixels)",
         ylabel="rappel",
@@ -1278,7 +1344,7 @@ for name, found in thin.values.items():
         fig,
         alt=f"Rappel de traits de 1, 2, 4 et 8 pixels, {name} connexions directes : "
         + " ; ".join(
-            f"{depth} divisions par deux, "
+            f"{divisions(depth)}, "
             + ", ".join(number(r) for r in np.mean(recalls, axis=0))
             for depth, recalls in found.items()
         )
@@ -1295,12 +1361,14 @@ verdict("unet-limit-small-cause", finest and finest["1"] - finest["4"])
 
 # %% [markdown]
 # Avec les connexions directes, la profondeur ne coûte rien : un trait d'un pixel est retrouvé aussi
-# bien après quatre divisions qu'après une. S'il en manque plus de 40 %, c'est que le bruit le
-# cache. Sans elles, chaque division coûte ; après quatre, un trait de deux pixels n'est plus
-# retrouvé qu'au tiers, et il faut huit pixels d'épaisseur pour dépasser 90 %.
+# bien après quatre divisions qu'après une. S'il en manque plus de 40 %, la profondeur n'y est pour
+# rien : le bruit en cache une part, et l'entraînement est court. Sans elles, chaque division coûte
+# ; après quatre, un trait de deux pixels n'est plus retrouvé qu'au tiers, et il faut huit pixels
+# d'épaisseur pour dépasser 90 %.
 #
 # Le document a donc raison sur le fait et se trompe de coupable : la perte due au
-# sous-échantillonnage est réelle, mais c'est exactement celle que les connexions directes réparent.
+# sous-échantillonnage est réelle, mais, dans ces images, les connexions directes la réparent
+# presque entièrement.
 #
 # ## Les deux autres limites
 #
@@ -1367,8 +1435,8 @@ verdict(
 # ### « Profondeur limitée »
 #
 # « La structure initiale du U-Net peut être limitée pour des images très complexes ou de grande
-# taille, nécessitant une augmentation de la profondeur du réseau. » Que voit un pixel de la sortie
-# ? Chaque étage double la portée des suivants.
+# taille, nécessitant une augmentation de la profondeur du réseau. » Que voit une case du fond ?
+# Après chaque division, une convolution porte deux fois plus loin.
 
 
 # %%
@@ -1384,32 +1452,23 @@ def field(depth):
 
 
 # %%
-fields = [field(depth) for depth in range(5)]
-verdict("unet-scales", fields)
-found = {
-    str(d): m
-    for d, m in enumerate(
-        (variants.values[f"{k} division{'s' * (k > 1)}"] for k in (1, 2, 3)), 1
-    )
-}
-shown = found | {"4": reference.values}
+verdict("unet-scales", [field(depth) for depth in range(5)])
+verdict("unet-context", field(4) >= 128 and unet().output_shape[1:3] == (128, 128))
+shown = {depth: variants.values[divisions(depth)] for depth in (1, 2, 3)}
+shown |= {4: reference.values, DEEPER: deeper.values}
 rows = [
     (
         depth,
-        fields[int(depth)],
-        number(m["dice"], 3),
-        number(m["boundary"], 3),
-        number(m["rand"], 3),
+        field(depth),
+        number(unet((None, None, 1), filters=16, depth=depth).count_params(), 0),
+        *(number(m[key], 3) for key in ("dice", "boundary", "rand")),
     )
     for depth, m in shown.items()
 ]
-header = ("divisions", "champ réceptif", "Dice", "F1 des contours", "erreur de Rand")
-runtime.show_table(header, rows)
-full = variants.full and reference.full
-verdict(
-    "unet-limit-depth",
-    full and reference.full["dice"] - variants.full["1 division"]["dice"],
-)
+names = ("Dice", "F1 des contours", "erreur de Rand")
+runtime.show_table(("divisions", "champ réceptif", "paramètres", *names), rows)
+full = deeper.full and reference.full
+verdict("unet-limit-depth", full and deeper.full["dice"] - reference.full["dice"])
 
 # %% [markdown]
 # RÉSULTAT PROFONDEUR
@@ -1418,14 +1477,16 @@ verdict(
 #
 # ### Attention U-Net
 #
-# [Attention U-Net](https://arxiv.org/abs/1804.03999) garde le U et surveille ce que les connexions
+# [Attention U-Net](https://arxiv.org/abs/1804.03999) garde le U et filtre ce que les connexions
 # directes transportent. Une ***porte d'attention*** donne à chaque pixel un nombre entre 0 et 1, à
 # partir de la carte transportée $s$ et de celle qui remonte $g$, et multiplie $s$ par lui :
 #
 # $$\alpha = \sigma\big(\psi \cdot \mathrm{ReLU}(W_s\, s + W_g\, g)\big), \qquad s' = \alpha\, s.$$
 #
-# Les trois produits sont des convolutions 1 × 1. Notre `unet` n'a pas à changer : la porte n'est
-# qu'une autre façon de connecter.
+# Les trois produits sont des convolutions 1 × 1, avec un biais que la formule omet. (Dans
+# l'article, $g$ est la carte d'avant le doublement : la porte est calculée sur la grille grossière,
+# puis interpolée. Nous prenons la variante courante, à la même taille.) Notre `unet` n'a pas à
+# changer : la porte n'est qu'une autre façon de connecter.
 
 
 # %%
@@ -1448,23 +1509,24 @@ def attention_unet(input_shape=(128, 128, 1), classes=1, filters=64, **options):
 
 
 extra = attention_unet().count_params() - unet().count_params()
-print(f"{extra} paramètres de plus pour quatre portes")
+print(f"{number(extra, 0)} paramètres de plus pour quatre portes")
 
 # %% [markdown]
 # ### DeepLab et les convolutions à trous
 #
 # Une ***convolution à trous*** (*atrous*, ou dilatée) écarte ses neuf poids : de deux pixels, de
 # quatre… Elle voit plus loin sans un poids de plus, et sans diviser la carte. En une dimension, le
-# filtre $(1, 1, 1)$ au taux 2 additionne un pixel sur deux.
+# filtre $(1, 1, 1)$ au taux 2 additionne trois valeurs, prises une sur deux.
 
 # %%
 signal = np.arange(8.0)[None, :, None]
 atrous = layers.Conv1D(1, 3, dilation_rate=2, kernel_initializer="ones")
-print(ops.convert_to_numpy(atrous(signal))[0, :, 0], "= 0+2+4, 1+3+5, …")
+found = ops.convert_to_numpy(atrous(signal))[0, :, 0].astype(int)
+print(", ".join(map(str, found)), ": 0 + 2 + 4, puis 1 + 3 + 5…")
 
 # %% [markdown]
-# Mesurons le champ réceptif : les pixels dont le gradient de la case centrale n'est pas nul. Tous
-# les poids valent 1, pour que rien ne s'annule.
+# Mesurons le champ réceptif : les pixels par rapport auxquels le gradient de la case centrale n'est
+# pas nul. Tous les poids valent 1, pour que rien ne s'annule.
 
 
 # %%
@@ -1479,7 +1541,7 @@ def conv_stack(rates):
 
 
 def measured_field(model):
-    """Côté du carré de pixels dont dépend la case centrale."""
+    """Côté du plus petit carré qui contient les pixels dont dépend la case centrale."""
     _, slope = value_and_grad(
         lambda x: model(x)[0, 31, 31, 0], np.ones((1, 63, 63, 1), "float32")
     )
@@ -1496,6 +1558,9 @@ runtime.show_table(header, rows)
 verdict("unet-deeplab-context", rows[1][2] - rows[0][2])
 
 # %% [markdown]
+# Mêmes poids, un champ deux fois plus large. Aux taux 2, 4 et 8, tous pairs, un pixel sur deux
+# seulement compte : d'où le 1 qui commence d'ordinaire la suite.
+#
 # DeepLab ([v3](https://arxiv.org/abs/1706.05587)) termine son encodeur par l'***ASPP*** (*atrous
 # spatial pyramid pooling*) : plusieurs taux côte à côte, plus une moyenne de toute la carte. Il n'a
 # pas de décodeur : une interpolation ramène la réponse à la taille de l'image.
@@ -1567,7 +1632,7 @@ def family_run():
 family = experiment("family", family_run)
 
 # %%
-shown = family.here
+shown = family.values
 views = [picture(rows) for rows in shown["views"].values()]
 figures.show(
     figures.grid(views, ["tuile de test", "porte fine", "porte suivante"], columns=3),
@@ -1579,7 +1644,7 @@ figures.show(
 # %%
 shown = {"U-Net": reference.values} | {name: family.values[name] for name in FAMILY}
 for name, measures in shown.items():
-    print(f"{name} : {measures['parameters']} paramètres")
+    print(f"{name} : {number(measures['parameters'], 0)} paramètres")
 compare(shown, "réseau")
 full = family.full
 verdict("unet-attention", full and full["on"] - full["off"])
@@ -1653,7 +1718,7 @@ del model
 # %%
 VOLUME_SIDE = runtime.pick(quick=16, full=24)
 VOLUMES = runtime.pick(quick=2, full=400)
-SKIPPED = 4  # une coupe sur quatre suffit au réseau à deux dimensions
+SKIPPED = 4  # une coupe sur quatre : déjà six fois plus de pas que le réseau 3D
 
 
 def drawn_volumes(n, seed):
@@ -1665,11 +1730,8 @@ def drawn_volumes(n, seed):
         tubes, balls = np.zeros((2, *grid.shape[1:]), bool)
         for k in range(2 + 10):  # deux tubes, dix boules
             away = grid - rng.uniform(3, VOLUME_SIDE - 3, (3, 1, 1, 1))
-            along = rng.normal(size=3) * (
-                4,
-                1,
-                1,
-            )  # un tube traverse presque les coupes
+            # presque perpendiculaire aux coupes
+            along = rng.normal(size=3) * (4, 1, 1)
             along /= np.linalg.norm(along)
             distance = np.linalg.norm(away, axis=0)
             if k < 2:
@@ -1700,8 +1762,11 @@ figures.show(
 )
 
 # %% [markdown]
-# Deux réseaux de même profondeur et de même largeur : l'un reçoit le volume, l'autre ses coupes,
-# une par une.
+# Sur une coupe, rien ne distingue les deux sortes de disques ; d'une coupe à l'autre, un tube
+# continue, une boule disparaît.
+#
+# Deux réseaux de même profondeur, aux mêmes canaux à chaque étage : l'un reçoit le volume, l'autre
+# ses coupes, une par une. (Le premier a plus de poids, le second six fois plus de mises à jour.)
 
 
 # %%
@@ -1781,8 +1846,8 @@ class Shape(NamedTuple):
 
 
 # %%
-def inside(figure, side):
-    return min(figure.y, figure.x) >= 1 and max(figure.y, figure.x) + figure.size < side
+def fits(form, side):
+    return min(form.y, form.x) >= 1 and max(form.y, form.x) + form.size < side
 
 
 def apart(a, b, gap=3):
@@ -1799,13 +1864,17 @@ def free(rng, label, side):
     return Shape(label, int(y), int(x), size)
 
 
+# %% [markdown]
+# La seconde forme est posée contre la première ; les autres, à l'écart.
+
+
 # %%
 def neighbour(rng, first):
     """Une forme de même classe, qui touche la première."""
     size = int(rng.integers(12, 25))
     if (
         first.label == DISC
-    ):  # 1 pixel de moins que la somme des rayons : la seconde mord
+    ):  # un pixel de moins que la somme des rayons : la seconde mord
         angle, reach = rng.uniform(0, 2 * np.pi), (first.size + size) / 2 - 1
         middle = (first.size - size) / 2
         y, x = reach * np.sin(angle) + middle, reach * np.cos(angle) + middle
@@ -1819,27 +1888,27 @@ def neighbour(rng, first):
 def scene(rng, side):
     """De 2 à 4 formes : une paire qui se touche, puis d'autres, à l'écart."""
     first, second = free(rng, int(rng.integers(1, 3)), side), None
-    while second is None or not inside(second, side):
+    while second is None or not fits(second, side):
         first = free(rng, first.label, side)
         second = neighbour(rng, first)
-    figures, wanted = [first, second], rng.integers(2, 5)
+    forms, wanted = [first, second], rng.integers(2, 5)
     for _ in range(40):
         other = free(rng, int(rng.integers(1, 3)), side)
-        if len(figures) < wanted and all(apart(other, figure) for figure in figures):
-            figures.append(other)
-    return figures
+        if len(forms) < wanted and all(apart(other, form) for form in forms):
+            forms.append(other)
+    return forms
 
 
 # %%
-def silhouettes(figures, side):
+def silhouettes(forms, side):
     """Masques bool (k, côté, côté) ; une forme cache celles qui la précèdent."""
-    label, y, x, size = np.array(figures, float).T[:, :, None, None]
+    category, y, x, size = np.array(forms, float).T[:, :, None, None]
     rows, columns = np.mgrid[:side, :side] + 0.5  # centres des pixels
     rows = 2 * (rows - y) / size - 1  # de -1 à 1 d'un bord de la forme à l'autre
     columns = 2 * (columns - x) / size - 1
     disc = rows**2 + columns**2 < 1
     square = np.maximum(abs(rows), abs(columns)) < 1
-    masks = np.where(label == DISC, disc, square)
+    masks = np.where(category == DISC, disc, square)
     hidden = np.cumsum(masks[::-1], axis=0)[::-1] - masks
     return masks & (hidden == 0)
 
@@ -1858,10 +1927,10 @@ def drawn_shapes(n, side=SHAPE_SIDE, seed=0):
     semantic = np.empty((n, side, side), "int32")
     masks, boxes, classes = [], [], []
     for i in range(n):
-        figures = scene(rng, side)
-        seen = silhouettes(figures, side)
-        labels = np.array([figure.label for figure in figures], "int32")
-        greys = rng.uniform(0.5, 0.9, len(figures))
+        forms = scene(rng, side)
+        seen = silhouettes(forms, side)
+        labels = np.array([form.label for form in forms], "int32")
+        greys = rng.uniform(0.5, 0.9, len(forms))
         greys[1] = greys[0]
         images[i] = rng.uniform(0.1, 0.3) * ~seen.any(0) + np.tensordot(greys, seen, 1)
         semantic[i] = np.tensordot(labels, seen, 1)
@@ -1910,8 +1979,9 @@ ANCHORS = anchors(GRID, STRIDE, sides=(14, 22))  # nos formes font 12 à 24 pixe
 print(f"{len(ANCHORS)} ancres, deux par case d'une carte de {GRID} × {GRID}")
 
 # %% [markdown]
-# Une ancre qui recouvre assez un objet (une IoU d'au moins 1/2) doit le trouver. Les écarts sont
-# ceux de l'article : le centre, en tailles d'ancre ; le logarithme du rapport des tailles.
+# Une ancre qui recouvre assez un objet (une IoU d'au moins 1/2 ; 0,7 dans l'article) doit le
+# trouver. Les écarts sont ceux de l'article : le centre, en tailles d'ancre ; le logarithme du
+# rapport des tailles.
 
 
 # %%
@@ -1978,10 +2048,11 @@ print("gardées :", nms(three, scores=[0.8, 0.9, 0.5], threshold=0.5))
 #
 # Le second étage regarde chaque boîte à travers une grille de taille fixe, ici 7 × 7, prise dans la
 # carte de caractéristiques. Une boîte ne tombe presque jamais sur des cases entières. L'arrondir,
-# comme le faisait RoIPool, décale tout de plusieurs pixels ; ***RoIAlign*** lit la carte **entre**
-# les cases, par interpolation bilinéaire. En une dimension, la valeur au point $p$ est
-# $\sum_h f_h \max(0, 1 - |p - h|)$ : deux cases seulement comptent. En deux, on interpole les
-# lignes, puis les colonnes.
+# comme le faisait RoIPool, décale tout d'un pixel ou deux ; ***RoIAlign*** lit la carte **entre**
+# les cases, par interpolation bilinéaire. En une dimension, la valeur au point $p$ est $\sum_h f_h
+# \max(0, 1 - |p - h|)$ : deux cases seulement comptent. En deux, on interpole les lignes, puis les
+# colonnes. (L'article moyenne quatre points par case de la grille ; nous n'en prenons qu'un, en son
+# centre.)
 
 
 # %%
@@ -2133,7 +2204,7 @@ def backbone():
 
 # %%
 def rpn(backbone):
-    """À chaque ancre, un logit de présence d'objet et quatre écarts."""
+    """À chaque ancre, un score (« il y a un objet ») et quatre écarts."""
     images = keras.Input((SHAPE_SIDE, SHAPE_SIDE, 1))
     per_cell = len(ANCHORS) // GRID**2
     x = relu_conv(64)(backbone(images))
@@ -2157,7 +2228,7 @@ def assign(boxes):
     overlaps = box_iou(ANCHORS, boxes)
     best, nearest = overlaps.max(axis=1), overlaps.argmax(axis=1)
     labels = np.where(best >= 0.5, 1, np.where(best < 0.3, 0, -1))
-    favourite = overlaps.argmax(axis=0)  # aucun objet ne reste sans ancre
+    favourite = overlaps.argmax(axis=0)  # sa meilleure ancre, même sous 0,5
     labels[favourite], nearest[favourite] = 1, np.arange(len(boxes))
     return labels, nearest
 
@@ -2179,6 +2250,11 @@ def marked(deltas, positive):
     return np.concatenate([deltas, positive[..., None]], axis=-1)
 
 
+# %% [markdown]
+# La perte des écarts est ***L1 lissée*** : carrée près de zéro, valeur absolue au-delà, pour qu'une
+# boîte très fausse ne domine pas les autres.
+
+
 # %%
 BETA = 0.1  # avec 1, des écarts déjà petits n'auraient presque plus de gradient
 
@@ -2189,9 +2265,9 @@ def mean_where(values, kept):
     return ops.sum(values * kept) / ops.maximum(ops.sum(kept), 1.0)
 
 
-def objectness_loss(y_true, logits):
+def objectness_loss(y_true, scores):
     """Les objets pour moitié, le fond pour moitié ; les ancres à -1 ne comptent pas."""
-    values = cross_entropy(y_true, logits)
+    values = cross_entropy(y_true, scores)
     return (mean_where(values, y_true == 1) + mean_where(values, y_true == 0)) / 2
 
 
@@ -2219,6 +2295,11 @@ def train_rpn(drawn):
     targets = rpn_targets(drawn.boxes)
     model.fit(drawn.images, targets, SHAPE_BATCH, SHAPE_EPOCHS, verbose=0)
     return model
+
+
+# %% [markdown]
+# À l'inférence, on garde les meilleures boîtes de chaque image, sans doublons, et toujours le même
+# nombre, pour que le second étage reçoive un tableau.
 
 
 # %%
@@ -2297,6 +2378,11 @@ def heads(backbone):
     return keras.Model([images, boxes], outputs, name="heads")
 
 
+# %% [markdown]
+# Pour apprendre, le second étage a besoin de bonnes boîtes. On mêle donc aux propositions des
+# boîtes vraies, un peu bougées.
+
+
 # %%
 JITTER = 0.1  # écart type du tremblement des boîtes vraies, en tailles de boîte
 TRUE_ROIS = 4  # régions d'entraînement tirées des boîtes vraies
@@ -2312,6 +2398,10 @@ def training_regions(proposed, boxes, seed=0):
             decode(rng.normal(0, JITTER, drawn.shape), drawn)
         )
     return regions
+
+
+# %% [markdown]
+# La cible d'un masque est le masque vrai, lu à travers la même grille que les caractéristiques.
 
 
 # %%
@@ -2339,16 +2429,16 @@ def heads_targets(regions, drawn):
 
 
 # %%
-def masks_loss(y_true, logits):
+def masks_loss(y_true, scores):
     """Entropie croisée binaire, pixel par pixel, du masque de la vraie classe seulement."""
-    return mean_where(cross_entropy(y_true, logits), y_true >= 0)
+    return mean_where(cross_entropy(y_true, scores), y_true >= 0)
 
 
 # %% [markdown]
-# L'entraînement est celui, par étapes, du premier Faster R-CNN : d'abord le RPN ; puis les têtes,
-# sur ses propositions fixées, avec leur propre copie de la base, qui part des poids du RPN.
-# L'article continue (il regèle la base, puis réajuste le RPN, pour n'en calculer qu'une) ; nous
-# nous arrêtons là, et chaque étage garde la sienne.
+# L'entraînement suit les deux premières étapes de celui de Faster R-CNN : d'abord le réseau de
+# propositions ; puis les têtes, sur ses propositions fixées, avec leur propre base (la nôtre part
+# des poids du premier étage ; la leur, d'ImageNet). L'article fige ensuite la base des têtes et
+# réajuste le premier étage, pour n'en calculer qu'une ; nous nous arrêtons avant.
 
 
 # %%
@@ -2409,8 +2499,8 @@ def paste(mask, box, side=SHAPE_SIDE):
 SCORE = 0.5  # une détection moins sûre n'est pas rendue
 
 
-def softmax(logits):
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+def softmax(scores):
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
@@ -2420,8 +2510,8 @@ def select(boxes, classes, masks):
     for category in range(1, len(SHAPE_CLASSES)):
         sure = np.flatnonzero(classes[:, category] > SCORE)
         for k in sure[nms(boxes[sure], classes[sure, category], threshold=0.3)]:
-            probabilities = 1 / (1 + np.exp(-masks[k, :, :, category - 1]))
-            mask = paste(probabilities, boxes[k])
+            chances = 1 / (1 + np.exp(-masks[k, :, :, category - 1]))
+            mask = paste(chances, boxes[k])
             found.append(
                 Instance(category, float(classes[k, category]), boxes[k], mask)
             )
@@ -2441,6 +2531,8 @@ def detect(first_stage, second_stage, images):
 # #### Le rival
 #
 # Un U-Net à trois classes (softmax, donc), dont chaque tache d'un seul tenant compte pour un objet.
+# L'article de 2015 sépare des cellules qui se touchent en pesant davantage les pixels du mince fond
+# laissé entre elles ; entre nos formes, il n'y a pas de fond, et cette astuce n'y suffirait pas.
 
 
 # %%
@@ -2483,7 +2575,8 @@ def semantic_maps(model, images):
 # #### Le jugement
 #
 # Chaque objet vrai est apparié à un objet trouvé, au mieux ; la paire compte si l'IoU de leurs
-# masques atteint 1/2.
+# masques atteint 1/2. Pour savoir ce qu'un U-Net ferait au mieux, donnons aussi aux taches les
+# classes **vraies** de chaque pixel.
 
 
 # %%
@@ -2556,7 +2649,7 @@ def instances_run():
 instances = experiment("instances", instances_run)
 
 # %%
-shown = instances.here
+shown = instances.values
 maps = {
     name: (9 * picture(rows)).round()
     for name, rows in shown["maps"].items()
@@ -2571,7 +2664,7 @@ figures.show(
     ),
     alt="Une image de test, ce qu'y trouve un U-Net, où chaque tache est un objet, et ce qu'y "
     "trouve Mask R-CNN. Objets trouvés : "
-    + ", ".join(f"{n}, {c}" for n, c in counts.items())
+    + " ; ".join(f"{n}, {c}" for n, c in counts.items())
     + ".",
 )
 
@@ -2582,6 +2675,7 @@ names = {
     "iou": "IoU des paires",
     "exact_count": "nombre exact",
     "separated": "paires séparées",
+    "class_accuracy": "classe juste",
 }
 shown = instances.values["report"]
 runtime.show_table(
@@ -2684,8 +2778,9 @@ EXERCISE_TVERSKY.check(tversky_solution)
 # %% [markdown]
 # ### 3. Préparer une image de taille quelconque
 #
-# Écrivez la fonction qui agrandit une image (h, w) en miroir, en bas et à droite seulement, jusqu'à
-# ce que ses deux côtés soient des multiples de `step`. Une image qui convient déjà ne change pas.
+# Écrivez la fonction qui agrandit une image (h, w) en miroir, sans répéter le bord
+# (`mode="reflect"` de NumPy), en bas et à droite seulement, jusqu'à ce que ses deux côtés soient
+# des multiples de `step`. Une image qui convient déjà ne change pas.
 
 
 # %%
@@ -2704,6 +2799,10 @@ def padded_too_much(image, step):
     return np.pad(image, more, mode="reflect")
 
 
+def padded_repeating_edge(image, step):
+    return np.pad(image, [(0, -side % step) for side in image.shape], mode="symmetric")
+
+
 def padded_with_zeros(image, step):
     return np.pad(image, [(0, -side % step) for side in image.shape])
 
@@ -2718,7 +2817,8 @@ EXERCISE_PADDING = Exercise(
     ],
     mistakes={
         "Un côté déjà multiple de `step` ne doit pas grandir.": padded_too_much,
-        'Prolongez en miroir (`mode="reflect"`), pas par des zéros.': padded_with_zeros,
+        "Prolongez en miroir, pas par des zéros.": padded_with_zeros,
+        "Ne répétez pas le dernier pixel : c'est le mode « reflect ».": padded_repeating_edge,
     },
 )
 EXERCISE_PADDING.check(my_padded)
@@ -2749,11 +2849,15 @@ EXERCISE_PADDING.check(padded_solution)
 #
 # Dans Colab, avec une carte graphique, le profil complet prend 32 filtres et cinq fois plus de
 # mises à jour. Reprenez ensuite la référence avec 64 filtres, remplacez l'entropie croisée par
-# `combined`, et prédisez trois fois la même coupe, tournée : la moyenne des trois cartes, remises à
-# l'endroit, vaut-elle mieux qu'une seule ?
+# `combined`, et prédisez la même coupe dans ses quatre orientations : la moyenne des quatre cartes,
+# remises à l'endroit, vaut-elle mieux qu'une seule ?
 
 # %% [markdown]
 # ## Ce que nous avons vérifié
+#
+# Trois phrases du document ne se vérifient pas ici : l'origine biomédicale de U-Net, son usage en
+# IRM et en tomodensitométrie, sa place de « choix de référence ». Le registre des affirmations dit
+# pourquoi. Voici les autres.
 
 # %%
 summary()
