@@ -483,18 +483,18 @@ for f in (2, 3):
     print(ours.astype(int), "\n")
 
 # %% [markdown]
-# Ces recouvrements se voient. Donnons aux deux filtres une image toute blanche.
+# Ces recouvrements se voient. Donnons aux deux filtres une image unie.
 
 # %%
 flat = np.ones((8, 8))
-doubled = [transposed(flat, np.ones((f, f)), 2) / f**2 for f in (2, 3)]
+doubled = [transposed(flat, np.ones((f, f)), 2) for f in (2, 3)]
 figures.show(
     figures.grid(
-        [image[1:-1, 1:-1] / image.max() for image in doubled],
+        [0.7 * image[1:-1, 1:-1] / image.max() for image in doubled],
         ["filtre de côté 2", "filtre de côté 3"],
         columns=2,
     ),
-    alt="À gauche, une image toute blanche ; à droite, un damier, plus clair là où plusieurs "
+    alt="À gauche, une image unie ; à droite, un damier, plus clair là où plusieurs "
     "copies du filtre se recouvrent.",
 )
 
@@ -1028,7 +1028,49 @@ header = ("mesure", "moyenne", *(f"bloc {k + 1}" for k in range(len(folds))))
 runtime.show_table(header, rows)
 
 # %% [markdown]
-# RÉSULTAT CV
+# Le ± est l'écart type entre les cinq blocs. Neuf pixels sur dix sont justes, deux membranes sur
+# dix sont manquées ou inventées, et les contours passent à deux pixels près dans quatre cas sur
+# cinq. Le Dice varie peu d'un bloc à l'autre, l'erreur de Rand du simple au double : quelques trous
+# de plus ou de moins.
+#
+# L'article annonce une erreur de Rand de 0,038, et un humain 0,002. Le protocole n'est pas le même
+# : les coupes de test du concours, aux réponses secrètes, et la mesure de l'époque. Mais surtout,
+# son réseau complet a été entraîné dix heures sur une carte graphique. Nous avons fait huit cents
+# pas. Continuons, sur la première séparation seulement.
+
+# %%
+LONG_UPDATES = runtime.pick(quick=1, full=6_000, cpu=3_000)
+
+
+def long_run():
+    model = trained(unet, split(0)[0], LONG_UPDATES, filters=FILTERS)
+    return evaluate(model) | {"updates": LONG_UPDATES}
+
+
+longer = experiment("long", long_run)
+
+
+# %%
+def compare(found, header="réseau"):
+    """Un tableau : une ligne par réseau, ses mesures de test."""
+    rows = [
+        (
+            name,
+            *(number(m[key], 3) for key in ("dice", "accuracy", "boundary", "rand")),
+            number(m["threshold"]),
+        )
+        for name, m in found.items()
+    ]
+    columns = ("Dice", "exactitude", "F1 des contours", "erreur de Rand", "seuil")
+    runtime.show_table((header, *columns), rows)
+
+
+shown = {"référence": reference.values, "plus longtemps": longer.values}
+print(f"plus longtemps : {longer.values['updates']} mises à jour")
+compare(shown)
+
+# %% [markdown]
+# RÉSULTAT LONG
 #
 # ### Comparer les pertes
 #
@@ -1049,21 +1091,7 @@ losses = experiment("losses", losses_run)
 
 
 # %%
-def compare(found, header="perte"):
-    """Un tableau : une ligne par réseau, ses mesures de test."""
-    rows = [
-        (
-            name,
-            *(number(m[key], 3) for key in ("dice", "accuracy", "boundary", "rand")),
-            number(m["threshold"]),
-        )
-        for name, m in found.items()
-    ]
-    columns = ("Dice", "exactitude", "F1 des contours", "erreur de Rand", "seuil")
-    runtime.show_table((header, *columns), rows)
-
-
-compare({"entropie croisée": reference.values} | dict(losses.values))
+compare({"entropie croisée": reference.values} | dict(losses.values), "perte")
 
 # %%
 shown = {"entropie croisée": reference.values} | dict(losses.values)
@@ -1189,7 +1217,7 @@ narrow = experiment("narrow", narrow_run)
 # %%
 parameters = number(wide.values["parameters"], 0)
 print(f"{wide.values['updates']} mises à jour, {parameters} paramètres")
-compare({"pleine largeur": wide.values, "réduit": narrow.values}, "réseau")
+compare({"pleine largeur": wide.values, "réduit": narrow.values})
 
 # %% [markdown]
 # RÉSULTAT LARGEUR
@@ -1243,7 +1271,7 @@ shown = {
     "U-Net": reference.values,
     "sans connexions": variants.values["sans connexions"],
 }
-compare(shown, "réseau")
+compare(shown)
 full = variants.full and reference.full
 lost = full and {
     key: reference.full[key] - variants.full["sans connexions"][key]
@@ -1645,7 +1673,7 @@ figures.show(
 shown = {"U-Net": reference.values} | {name: family.values[name] for name in FAMILY}
 for name, measures in shown.items():
     print(f"{name} : {number(measures['parameters'], 0)} paramètres")
-compare(shown, "réseau")
+compare(shown)
 full = family.full
 verdict("unet-attention", full and full["on"] - full["off"])
 verdict(
