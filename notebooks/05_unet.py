@@ -786,19 +786,21 @@ rng = np.random.default_rng(0)
 y = (rng.random((2, 8, 8, 1)) < 0.2).astype("float32")
 z = rng.normal(scale=3, size=y.shape).astype("float32")
 p = 1 / (1 + np.exp(-z))
+pair = [ops.convert_to_tensor(array) for array in (y, z)]
 theirs = {
     cross_entropy: keras.losses.BinaryCrossentropy(from_logits=True)(y, z),
     focal: keras.losses.BinaryFocalCrossentropy(from_logits=True)(y, z),
     soft_dice: keras.losses.Dice()(y, p),
+    weighted: np.mean(np.where(y == 1, -POSITIVE * np.log(p), -np.log(1 - p))),
 }
-for ours, of_keras in theirs.items():
-    assert np.isclose(float(ops.mean(ours(y, z))), float(of_keras), atol=1e-4)
-numpy_mean = np.mean(np.where(y == 1, -POSITIVE * np.log(p), -np.log(1 - p)))
-assert np.isclose(float(ops.mean(weighted(y, z))), numpy_mean, atol=1e-5)
-far = np.array([[[[-200.0]]]], "float32")
-safe = float(ops.mean(cross_entropy(1.0, far)))
+for ours, expected in theirs.items():
+    assert np.isclose(float(ops.mean(ours(*pair))), float(expected), atol=1e-4)
+
+# %%
+far = ops.convert_to_tensor(np.array([[-200.0]], "float32"))
 probability = ops.convert_to_numpy(ops.sigmoid(far))  # zéro, en simple précision
-clipped = float(keras.losses.BinaryCrossentropy()(np.ones_like(far), probability))
+safe = float(ops.mean(cross_entropy(1.0, far)))
+clipped = float(keras.losses.BinaryCrossentropy()(np.ones((1, 1)), probability))
 print(f"à partir du score : {number(safe)} ; de la probabilité : {number(clipped)}")
 
 # %% [markdown]
@@ -1167,7 +1169,8 @@ runtime.show_table(header, rows)
 def pixel_slope(loss, y, score):
     """N fois le gradient par rapport au score du dernier pixel ; les N pixels ont le même."""
     z = np.full(y.shape, score, "float32")
-    _, slope = value_and_grad(lambda z: ops.mean(loss(y, z)), z)
+    truth = ops.convert_to_tensor(y)
+    _, slope = value_and_grad(lambda z: ops.mean(loss(truth, z)), z)
     return y.size * slope[-1]
 
 
@@ -1281,7 +1284,9 @@ verdict("unet-skip-details", lost and lost["boundary"])
 verdict("unet-skip-quality", lost and lost["dice"])
 
 # %% [markdown]
-# RÉSULTAT CONNEXIONS
+# Sans connexions directes, le réseau perd dix points de Dice et plus de vingt points de F1 des
+# contours : il sait à peu près où sont les membranes, mais plus où passent leurs bords. L'erreur de
+# Rand souffre moins : des membranes floues, mais fermées, séparent encore les cellules.
 #
 # ### Les structures fines
 #
@@ -1458,7 +1463,17 @@ verdict(
 )
 
 # %% [markdown]
-# RÉSULTAT DONNÉES
+# **Une seule coupe suffit**, à la précision de nos mesures : le même Dice qu'avec vingt et une. Une
+# coupe, il est vrai, c'est plus de deux cent mille pixels annotés. L'article a raison contre le
+# document.
+#
+# Les déformations, elles, n'apportent rien ici ; avec neuf coupes, elles coûtent même trois points.
+# En 400 mises à jour, aucun réseau n'a eu le temps d'apprendre ses coupes par cœur : elles rendent
+# la tâche plus difficile sans avoir encore de surapprentissage à combattre. L'erreur de Rand, elle,
+# change plus d'un essai à l'autre que d'un nombre de coupes à l'autre.
+#
+# Ce que l'expérience ne dit pas : que deviendraient des entraînements dix fois plus longs (exercice
+# 5), des annotations moins soignées, d'autres tissus. Toutes ces coupes viennent du même.
 #
 # ### « Profondeur limitée »
 #
@@ -2875,9 +2890,9 @@ EXERCISE_PADDING.check(padded_solution)
 # %% [markdown]
 # ### 5. Pour aller plus loin
 #
-# Dans Colab, avec une carte graphique, le profil complet prend 32 filtres et cinq fois plus de
-# mises à jour. Reprenez ensuite la référence avec 64 filtres, remplacez l'entropie croisée par
-# `combined`, et prédisez la même coupe dans ses quatre orientations : la moyenne des quatre cartes,
+# Dans Colab, avec une carte graphique, entraînez un réseau sur **une** coupe pendant 4 000 mises à
+# jour, avec puis sans déformations (`augment=False`) : laquelle des deux courbes de Dice redescend
+# ? Ensuite, prédisez la même coupe dans ses quatre orientations : la moyenne des quatre cartes,
 # remises à l'endroit, vaut-elle mieux qu'une seule ?
 
 # %% [markdown]
