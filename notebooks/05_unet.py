@@ -1697,7 +1697,16 @@ verdict(
 )
 
 # %% [markdown]
-# RÉSULTAT FAMILLE
+# Les trois réseaux se valent presque. Attention U-Net ne gagne rien de mesurable. Sa porte la plus
+# fine distingue bien les membranes du reste, mais **à l'envers** : elle est plus fermée sur elles.
+# Le réseau s'en sert, sans « cibler » pour autant ce que nous cherchons ; une porte n'est qu'une
+# multiplication parmi d'autres, et ce qu'elle laisse passer n'est pas une explication. (Nos
+# membranes sont partout dans l'image ; dans l'article, il fallait trouver un pancréas.)
+#
+# DeepLab, avec huit fois moins de paramètres, perd un point de Dice et trois de F1 des contours :
+# il n'a que des cartes de 32 × 32 à agrandir. Sur des cartes si petites, beaucoup des poids de taux
+# 12 et 18 tombent dans le remplissage, défaut que l'article signale. Tout cela avec une graine :
+# entre les deux U-Net, l'ordre ne prouve rien.
 #
 # ### U-Net en trois dimensions
 #
@@ -2739,7 +2748,18 @@ verdict(
 #
 # ## À retenir
 #
-# RETENIR
+# - U-Net : un encodeur qui comprend, un décodeur qui localise, et des connexions directes qui rendent
+#   au second les détails que le premier a perdus. Les côtés de l'image doivent être des multiples de
+#   16 ; sans remplissage, comme en 2015, la sortie est plus petite.
+# - L'exactitude par pixel flatte la classe fréquente. Suivez le Dice de la classe rare, et une mesure
+#   de ce que vous voulez vraiment : des contours, des cellules.
+# - Le seuil se choisit sur la validation, pour la mesure visée ; deux mesures, deux seuils.
+# - Bien des pertes se valent une fois le seuil choisi. La perte de Dice seule peut s'éteindre :
+#   ajoutez-lui l'entropie croisée.
+# - Une grande image se prédit par tuiles qui se recouvrent, dont on ne garde que le centre.
+# - Peu d'images suffisent souvent ; séparez-les par coupe, par patient, jamais par pixel.
+# - Une carte de classes ne compte pas les objets : pour séparer ceux qui se touchent, il faut des
+#   boîtes, ou une autre idée de l'instance.
 
 # %% [markdown]
 # ## Exercices
