@@ -2748,11 +2748,11 @@ verdict(
 #
 # ## À retenir
 #
-# - U-Net : un encodeur qui comprend, un décodeur qui localise, et des connexions directes qui rendent
-#   au second les détails que le premier a perdus. Les côtés de l'image doivent être des multiples de
-#   16 ; sans remplissage, comme en 2015, la sortie est plus petite.
-# - L'exactitude par pixel flatte la classe fréquente. Suivez le Dice de la classe rare, et une mesure
-#   de ce que vous voulez vraiment : des contours, des cellules.
+# - U-Net : un encodeur qui comprend, un décodeur qui localise, et des connexions directes qui
+#   rendent au second les détails que le premier a perdus. Les côtés de l'image doivent être des
+#   multiples de 16 ; sans remplissage, comme en 2015, la sortie est plus petite.
+# - L'exactitude par pixel flatte la classe fréquente. Suivez le Dice de la classe rare, et une
+#   mesure de ce que vous voulez vraiment : des contours, des cellules.
 # - Le seuil se choisit sur la validation, pour la mesure visée ; deux mesures, deux seuils.
 # - Bien des pertes se valent une fois le seuil choisi. La perte de Dice seule peut s'éteindre :
 #   ajoutez-lui l'entropie croisée.
