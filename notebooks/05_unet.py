@@ -1522,7 +1522,12 @@ full = deeper.full and reference.full
 verdict("unet-limit-depth", full and deeper.full["dice"] - reference.full["dice"])
 
 # %% [markdown]
-# RÉSULTAT PROFONDEUR
+# D'une à quatre divisions, tout progresse, et l'erreur de Rand diminue de moitié. La cinquième
+# n'apporte rien au Dice ni aux contours ; l'erreur de Rand, seule, y gagne deux centièmes, moins
+# que son écart d'un bloc à l'autre. Une case du fond voit déjà 140 pixels, et une membrane se
+# reconnaît de plus près. Pour des objets de plusieurs centaines de pixels, ce serait peut-être une
+# autre histoire, que ces coupes ne racontent pas. Notez que chaque division multiplie aussi les
+# paramètres par quatre.
 #
 # ## La famille
 #
