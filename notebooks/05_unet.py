@@ -137,8 +137,9 @@ figures.show(
 # pixel*** est la part des pixels bien classés. Le ***coefficient de Dice*** et l'***intersection
 # sur union*** ne regardent qu'une classe : si $A$ est le masque vrai et $B$ le masque prédit,
 #
-# $$\text{Dice} = \frac{2\,|A \cap B|}{|A| + |B|}, \qquad
-# \text{IoU} = \frac{|A \cap B|}{|A \cup B|} = \frac{\text{Dice}}{2 - \text{Dice}}.$$
+# $$\text{Dice} = \frac{2\,|A \cap B|}{|A| + |B|},$$
+#
+# $$\text{IoU} = \frac{|A \cap B|}{|A \cup B|} = \frac{\text{Dice}}{2 - \text{Dice}}.$$
 
 # %%
 nothing = np.zeros_like(MASKS)
@@ -1537,7 +1538,9 @@ verdict("unet-limit-depth", full and deeper.full["dice"] - reference.full["dice"
 # directes transportent. Une ***porte d'attention*** donne à chaque pixel un nombre entre 0 et 1, à
 # partir de la carte transportée $s$ et de celle qui remonte $g$, et multiplie $s$ par lui :
 #
-# $$\alpha = \sigma\big(\psi \cdot \mathrm{ReLU}(W_s\, s + W_g\, g)\big), \qquad s' = \alpha\, s.$$
+# $$\alpha = \sigma\big(\psi \cdot \mathrm{ReLU}(W_s\, s + W_g\, g)\big),$$
+#
+# $$s' = \alpha\, s.$$
 #
 # Les trois produits sont des convolutions 1 × 1, avec un biais que la formule omet. (Dans
 # l'article, $g$ est la carte d'avant le doublement : la porte est calculée sur la grille grossière,
@@ -1939,9 +1942,7 @@ def free(rng, label, side):
 def neighbour(rng, first):
     """Une forme de même classe, qui touche la première."""
     size = int(rng.integers(12, 25))
-    if (
-        first.label == DISC
-    ):  # un pixel de moins que la somme des rayons : la seconde mord
+    if first.label == DISC:  # à un pixel de moins que la somme des rayons
         angle, reach = rng.uniform(0, 2 * np.pi), (first.size + size) / 2 - 1
         middle = (first.size - size) / 2
         y, x = reach * np.sin(angle) + middle, reach * np.cos(angle) + middle
@@ -2809,7 +2810,9 @@ predict("valeurs au fond", my_values, int(np.prod(bottom)))
 #
 # L'***indice de Tversky*** pèse séparément les pixels inventés (faux positifs, poids `a`) et les
 # pixels manqués (faux négatifs, poids `b`) :
+#
 # $$T = \frac{|A \cap B|}{|A \cap B| + a\,|B \setminus A| + b\,|A \setminus B|}.$$
+#
 # Écrivez-le pour deux tableaux de booléens, $A$ la vérité (`true`) et $B$ la prédiction (`found`).
 # Deux masques vides s'accordent : rendez 1.
 
