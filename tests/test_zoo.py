@@ -80,6 +80,38 @@ def test_full_profile_without_network(data, monkeypatch):  # noqa: F811
         zoo.imagenet_base(96)
 
 
+def test_feature_maps_of_mobilenet_are_absent_in_quick(data):  # noqa: F811
+    assert zoo.mobilenet_v2(64) is None
+
+
+def test_feature_maps_of_mobilenet_from_a_file(data):  # noqa: F811
+    reference = keras.applications.MobileNetV2(
+        input_shape=(160, 160, 3), include_top=False, weights=None
+    )
+    (data / "pretrained").mkdir(parents=True)
+    reference.save_weights(data / "pretrained" / zoo.MOBILENET)
+    found = zoo.mobilenet_v2(64)  # another size than that of the file
+    assert found.output_shape == (None, 2, 2, 1280)
+    for ours, theirs in zip(found.weights, reference.weights, strict=True):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(theirs)
+        )
+
+
+def test_feature_maps_of_mobilenet_downloaded(data, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("COURSE_PROFILE", "full")
+    blank = keras.applications.MobileNetV2
+    published = blank(input_shape=(128, 128, 3), include_top=False, weights=None)
+    published.layers[1].kernel.assign(published.layers[1].kernel * 0 + 3)
+
+    def application(**arguments):
+        return blank(**arguments) if "weights" in arguments else published
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", application)
+    kernel = zoo.mobilenet_v2(64).layers[1].kernel
+    assert float(keras.ops.min(kernel)) == 3
+
+
 @needs_real("pretrained")
 def test_real_weights_name_a_cat(real):  # noqa: F811
     found = zoo.imagenet_classifier()

@@ -10,6 +10,7 @@ from keras import layers
 from utils.datasets import pretrained
 from utils.downloads import DataUnavailable, keras_home
 
+MOBILENET = "mobilenet_v2_1.0_160_no_top.weights.h5"
 LITE0 = "efficientnet_lite0_imagenet{}.weights.h5"
 LITE0_STAGES = (  # kernel, strides, expansion, filters, blocks
     (3, 1, 1, 16, 1),
@@ -61,6 +62,34 @@ def _network(side: int, top: bool) -> Network | None:
     model = efficientnet_lite0(side, top)
     model.load_weights(path)
     return Network("EfficientNet-Lite0", model, _lite_scale)
+
+
+def mobilenet_v2(side: int) -> keras.Model | None:
+    """MobileNetV2 without its last layers: float32 (n, side, side, 3) in [-1, 1] -> feature maps.
+
+    Layers are named as in `keras.applications`. Weights: a file found by `utils.datasets.pretrained`
+    (learned at 160 pixels); else None in quick profile; in full, Keras downloads them.
+
+    side: any multiple of 32; what is downloaded was learned at 128 pixels.
+    Raises `DataUnavailable` (French) when nothing is found and nothing can be downloaded.
+    """
+    try:
+        path = pretrained(MOBILENET)
+    except DataUnavailable as missing:
+        model = _blank_mobilenet(side)
+        model.set_weights(_mobilenet(128, False, missing).get_weights())
+        return model
+    if path is None:
+        return None
+    model = _blank_mobilenet(side)
+    model.load_weights(path)
+    return model
+
+
+def _blank_mobilenet(side: int) -> keras.Model:
+    return keras.applications.MobileNetV2(
+        input_shape=(side, side, 3), include_top=False, weights=None
+    )
 
 
 def _mobilenet(side: int, top: bool, missing: DataUnavailable) -> keras.Model:
