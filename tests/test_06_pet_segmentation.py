@@ -196,6 +196,21 @@ def test_optimizers_are_those_of_the_document():
     assert isinstance(decayed, keras.optimizers.AdamW)
 
 
+def test_reactive_model_forgets_fast_everywhere():
+    norms = chapter.normalisations(chapter.reactive_model())
+    assert (
+        len(norms) == 55
+    )  # 51 of the encoder (its last one left out), 4 of the decoder
+    assert {norm.momentum for norm in norms} == {0.9}
+
+
+def test_draws_are_declared_and_repeat():
+    recipes = chapter.drawn(20)
+    assert recipes == chapter.drawn(20)
+    assert all(2e-4 <= recipe.rate <= 5e-3 for recipe in recipes)
+    assert {recipe.weight_decay for recipe in recipes} == {0.0, 0.01}
+
+
 def test_steps_add_up():
     recipes = list(
         chapter.cumulated({"a": {"rate": 1.0}, "b": {"augment": True}}).values()
