@@ -1388,7 +1388,10 @@ figures.show(
 )
 
 # %% [markdown]
-# @JUMPS@
+# MobileNetV2 part de moins d'un pixel juste sur deux, moins qu'en répondant « fond » partout, monte
+# jusqu'à 0,80, puis redescend. Son exactitude d'entraînement, pendant ce temps, monte sans heurt de
+# 0,67 à 0,93. Le surapprentissage n'explique pas un départ si bas. Serait-ce la mesure qui est
+# fausse ?
 #
 # Un suspect : les **statistiques de normalisation** (chapitre 2). Pendant l'entraînement, une
 # normalisation utilise la moyenne et la variance **du lot** ; pendant la validation, elle utilise
@@ -1599,7 +1602,14 @@ def table(found):
 table({"recette du document": mobile_found.values["adam"]} | dict(remedies.values))
 
 # %% [markdown]
-# @REMEDIES@
+# L'inertie n'agit pas sur l'entraînement : à graine égale, mêmes lots, mêmes poids, même courbe
+# d'entraînement que la recette du document. Seules changent les statistiques avec lesquelles on
+# juge, et le test gagne huit points d'exactitude et dix d'IoU moyenne. **Le document, ou plutôt sa
+# recette sur nos trois cents images, était meilleur qu'il n'en avait l'air.** L'inertie de
+# l'encodeur explique l'essentiel ; celle du décodeur, le retard des premières époques. Geler les
+# normalisations fait presque aussi bien, en changeant l'entraînement.
+#
+# Nous gardons l'inertie de 0,9 partout.
 #
 # ## Le surapprentissage, lu dans le tableau
 #
@@ -2122,7 +2132,10 @@ print(
 )
 
 # %% [markdown]
-# @WORST@
+# Deux animaux trop petits pour des images de 64 pixels, un chat renversé dans un tube de sa
+# couleur, un autre dans la pénombre. Sur la deuxième photographie, un second chat, en bas à droite,
+# n'est pas annoté : la vérité aussi a ses erreurs. Plus de neuf images sur dix ont une IoU d'au
+# moins un demi.
 #
 # ### Est-il mieux calibré ?
 
@@ -2142,13 +2155,17 @@ header = ("test", "T", "erreur avant", "erreur après", "perte avant", "perte ap
 runtime.show_table(header, rows)
 
 # %% [markdown]
-# @CALIBRATED@
+# Trente époques aussi, et presque rien à corriger : l'erreur de calibration est huit fois plus
+# petite, la température proche de 1. Des images toujours nouvelles laissent moins d'occasions
+# d'être sûr de soi à tort. Que donnait l'arrêt anticipé ?
 
 # %%
 choices_table(found)
 
 # %% [markdown]
-# @LATE@
+# Les trois critères désignent des époques différentes, et leurs résultats sur le test se tiennent à
+# un millième près : avec un taux qui descend jusqu'à zéro, les dernières époques ne défont plus
+# rien. L'arrêt anticipé ne nous a rien apporté ici, sinon l'assurance de n'avoir rien perdu.
 #
 # ## Le temps et la mémoire
 #
@@ -2233,7 +2250,20 @@ verdict("pets-mobilenet-fast", ratio if timing.full is not None else None)
 # %% [markdown]
 # ## À retenir
 #
-# @REMEMBER@
+# - Un nombre de paramètres exact permet de retrouver un modèle mal décrit. L'inverse est faux : un
+#   bon compte ne prouve pas un bon modèle.
+# - Un bloc résiduel inversé étend les canaux, les filtre un par un, les projette ; son raccourci
+#   relie les cartes étroites. MobileNetV2 en a dix-sept, dont dix avec un raccourci.
+# - Une validation qui saute n'est pas toujours du surapprentissage. Avec peu de mises à jour, les
+#   moyennes mobiles des normalisations sont en retard sur les poids : baissez leur inertie, ou
+#   recalculez-les.
+# - Une perte qui remonte pendant que l'exactitude tient dit un excès d'assurance. Mesurez la
+#   calibration ; une température la corrige sans changer une réponse.
+# - La géométrie d'une augmentation est la même pour l'image et pour son masque, lu au plus proche
+#   voisin. Vérifiez-le : rien d'autre ne vous préviendra.
+# - Une comparaison demande la même séparation, plusieurs graines, et un seul changement à la fois.
+# - Suivez l'IoU de chaque classe, et regardez les pires images : l'exactitude ne montre ni l'une ni
+#   les autres.
 
 # %% [markdown]
 # ## Exercices
