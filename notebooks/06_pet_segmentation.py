@@ -828,8 +828,11 @@ print(
 )
 
 # %% [markdown]
-# Keras a borné les scores entre 0 et 1, puis les a divisés par leur somme : $-\ln\,[1 / (1 + 0{,}5
-# + 0{,}1)] = 0{,}470$. Un score déjà supérieur à 1 ne reçoit plus aucun gradient.
+# Keras a borné les scores entre 0 et 1, puis les a divisés par leur somme :
+#
+# $$-\ln\frac{1}{1 + 0{,}5 + 0{,}1} = 0{,}470.$$
+#
+# Un score déjà supérieur à 1 ne reçoit plus aucun gradient.
 #
 # Nous donnons donc à la perte les scores, en le lui disant : `from_logits=True`. C'est la seule
 # différence que nous introduisions sciemment ; ce que le document ne montre pas, nous l'avons
