@@ -2320,7 +2320,8 @@ verdict("pets-mobilenet-fast", ratio if timing.full is not None else None)
 # Par lots de quatre ou plus, MobileNetV2 va près de deux fois plus vite, à l'inférence comme à
 # l'entraînement, avec deux fois plus de paramètres : ce sont les multiplications et les cartes qui
 # coûtent, pas les poids. Une image à la fois, les deux se valent à l'inférence : MobileNetV2 a plus
-# de couches, et chaque appel a son prix. Sur une carte graphique, ce prix pèse davantage encore.
+# de couches, et chaque appel a son prix. (Sur une carte graphique, que nous n'avons pas mesurée, ce
+# prix devrait peser davantage.)
 
 # %% [markdown]
 # ## À retenir
