@@ -67,8 +67,8 @@ def _network(side: int, top: bool) -> Network | None:
 def mobilenet_v2(side: int) -> keras.Model | None:
     """MobileNetV2 without its last layers: float32 (n, side, side, 3) in [-1, 1] -> feature maps.
 
-    Layers are named as in `keras.applications`. Weights: a file found by `utils.datasets.pretrained`
-    (learned at 160 pixels); else None in quick profile; in full, Keras downloads them.
+    Layers are named as in `keras.applications`. Weights: a file (learned at 160 pixels) found by
+    `utils.datasets.pretrained`; else None in quick profile; in full, Keras downloads them.
 
     side: any multiple of 32; what is downloaded was learned at 128 pixels.
     Raises `DataUnavailable` (French) when nothing is found and nothing can be downloaded.
