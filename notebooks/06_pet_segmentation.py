@@ -1672,6 +1672,7 @@ def table(found):
             number(np.mean([run["test"]["boundary"] for run in runs])),
         )
         for name, runs in found.items()
+        if runs
     ]
     header = ("recette (test)", "exactitude", "IoU moyenne", "bordure", "contours")
     runtime.show_table(header, rows)
@@ -2118,7 +2119,8 @@ def alone_run():
     }
     frozen = Recipe(frozen_epochs=EPOCHS)
     found["encodeur gelé"] = [
-        outcome(*trained(reactive_model, frozen, s)) for s in ONE_SEED
+        outcome(*trained(reactive_model, frozen, s))
+        for s in runtime.pick(quick=(), full=ONE_SEED)
     ]
     return found
 
