@@ -96,7 +96,7 @@ from utils.verdicts import summary, verdict
 # %%
 runtime.start("06_pet_segmentation")
 SIDE = runtime.pick(quick=32, full=128, cpu=64)  # côté des images
-BATCH = runtime.pick(quick=4, full=16)
+BATCH = runtime.pick(quick=8, full=16)
 EPOCHS = runtime.pick(quick=1, full=15)  # celles du document
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
@@ -468,9 +468,8 @@ def inverted_residual(x, filters, expansion, strides, name):
     if expansion > 1:
         expand = layers.Conv2D(expansion * channels, 1, name=f"{name}_expand", **plain)
         x = normalised(x, expand)
-    if (
-        strides == 2
-    ):  # Keras complète à droite et en bas, puis convolue sans remplissage
+    if strides == 2:
+        # Keras complète à droite et en bas, puis convolue sans remplissage
         x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
         plain["padding"] = "valid"
     depthwise = layers.DepthwiseConv2D(3, strides, name=f"{name}_depthwise", **plain)
@@ -634,6 +633,12 @@ def deconv_block(x, filters, name):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
+def imagenet_encoder(input_shape=(128, 128, 3)):
+    """MobileNetV2 et ses poids appris sur ImageNet ; None hors ligne, en profil rapide."""
+    return zoo.mobilenet_v2(input_shape[0])
+
+
+# %%
 def mobilenetv2_unet(
     classes=3, weights=None, input_shape=(128, 128, 3), scores=False, skips=True
 ):
@@ -660,11 +665,6 @@ def mobilenetv2_unet(
         name="up_scores",
     )(x)
     return keras.Model(encoder.input, outputs, name="mobilenetv2_unet")
-
-
-def imagenet_encoder(input_shape=(128, 128, 3)):
-    """MobileNetV2 et ses poids appris sur ImageNet ; None hors ligne, en profil rapide."""
-    return zoo.mobilenet_v2(input_shape[0])
 
 
 # %%
@@ -828,7 +828,7 @@ print(
 )
 
 # %% [markdown]
-# Keras a borné les scores entre 0 et 1, puis les a divisés par leur somme :
+# Avec TensorFlow, Keras a borné les scores entre 0 et 1, puis les a divisés par leur somme :
 #
 # $$-\ln\frac{1}{1 + 0{,}5 + 0{,}1} = 0{,}470.$$
 #
@@ -1217,8 +1217,6 @@ runtime.show_table((*header, "F1 des contours"), rows)
 
 
 # %%
-
-
 def photograph(name):
     """La photographie qui porte ce nom, ou un fond gris si elle n'est pas ici."""
     found = np.flatnonzero(pets.names == name)
@@ -1252,7 +1250,7 @@ figures.show(
         side_by_side(found["names"], maps), titles * len(found["names"]), columns=4
     ),
     alt="Quatre images de test, leurs trimaps et ce que prédisent les deux modèles entraînés avec "
-    f"Adam, justes sur {scores['base']} et {scores['MobileNetV2']} des pixels de test. Les "
+    f"Adam, justes sur {scores['base']} et {scores['MobileNetV2']} des pixels de test. Le "
     "modèle de base répond « fond » presque partout. MobileNetV2 dessine des silhouettes aux "
     "bordures trop épaisses, voit un bout d'animal dans la main de la deuxième image, et des "
     "taches dans le fond.",
@@ -1299,8 +1297,7 @@ print(" > ".join(f"{name} ({number(means[name], 3)})" for name in ranked))
 # %% [markdown]
 # MobileNetV2 avec RMSprop. Mais ces nombres ont quelque chose d'anormal, et n'en concluons rien
 # avant de savoir quoi.
-
-# %% [markdown]
+#
 # Pour les trente époques, gardons aussi, à chaque époque, les mesures de la validation, et les
 # meilleurs poids selon trois d'entre elles.
 
@@ -1334,6 +1331,10 @@ class Snapshots(keras.callbacks.Callback):
         return found
 
 
+# %% [markdown]
+# Et deux outils dont nous aurons besoin plus bas, pour savoir si la confiance d'un réseau mérite
+# d'être crue : l'exactitude par tranche de confiance, et la température qui corrige un excès.
+
 # %%
 BINS = 10
 
@@ -1352,6 +1353,7 @@ def reliability(p, y):
     }
 
 
+# %%
 def tempered(p, temperature):
     """Les probabilités, leurs scores divisés par la température."""
     powers = np.maximum(p, 1e-7) ** (1 / temperature)
@@ -1368,6 +1370,7 @@ def best_temperature(p, y):
     return float(np.exp(minimize_scalar(loss, bounds=(-1.5, 2), method="bounded").x))
 
 
+# %%
 def calibration(model):
     """La fiabilité sur le test, avant et après la température choisie sur la validation."""
     truth = {part: pets.masks[PARTS[part]] for part in PARTS}
@@ -1488,9 +1491,9 @@ figures.show(
 # = 0{,}999$, celles du décodeur $0{,}99$.
 
 # %%
+per_epoch = -(-len(PARTS["train"]) // BATCH)  # mises à jour
 for m in (0.999, 0.99, 0.9):
     half = np.log(0.5) / np.log(m)
-    per_epoch = -(-len(PARTS["train"]) // BATCH)
     print(
         f"inertie {number(m, 3)} : {half:.0f} mises à jour, "
         f"soit {number(half / per_epoch, 1)} époques d'ici"
@@ -1503,11 +1506,10 @@ for m in (0.999, 0.99, 0.9):
 # époque, recalculons les statistiques sur les images d'entraînement, sans toucher aux poids,
 # mesurons, puis rendons les anciennes.
 
+
 # %%
-WATCHED = runtime.pick(quick=1, full=10)  # époques
-
-
 def normalisations(model):
+    """Les couches de normalisation, dans l'ordre."""
     return [c for c in model.layers if isinstance(c, layers.BatchNormalization)]
 
 
@@ -1524,6 +1526,7 @@ def recomputed(model):
         norm.momentum = momentum
 
 
+# %%
 class Statistics(keras.callbacks.Callback):
     """À chaque époque, mesure la validation avec les statistiques recalculées, puis les rend."""
 
@@ -1545,6 +1548,10 @@ class Statistics(keras.callbacks.Callback):
             self.gaps[norm.name] = np.exp(gap)
         for w, value in zip(state, moving):
             w.assign(value)
+
+
+# %%
+WATCHED = runtime.pick(quick=1, full=10)  # époques
 
 
 def statistics_run():
@@ -1743,7 +1750,7 @@ verdict("pets-advantage", gain)
 # En partie seulement : bien jugé, le modèle de base gagne huit à onze points, et voit de nouveau
 # l'animal, mais il reste à quinze points de MobileNetV2. L'avantage du transfert est donc net ici,
 # bien plus que dans les tableaux du document : parti de zéro, un réseau manque d'images. Entre Adam
-# et RMSprop, en revanche, deux graines ne font pas de différence.
+# et RMSprop, en revanche, l'écart est celui de deux graines.
 #
 # ## Le surapprentissage, lu dans le tableau
 #
@@ -1891,7 +1898,6 @@ choices_table(thirty.values)
 # jusqu'à zéro en suivant un cosinus.
 
 # %%
-per_epoch = -(-len(PARTS["train"]) // BATCH)
 total_steps = 15 * per_epoch
 rate = make_optimizer(Recipe(schedule=True), total_steps)._learning_rate
 steps = np.linspace(0, total_steps, 101)

@@ -198,9 +198,7 @@ def test_optimizers_are_those_of_the_document():
 
 def test_reactive_model_forgets_fast_everywhere():
     norms = chapter.normalisations(chapter.reactive_model())
-    assert (
-        len(norms) == 54
-    )  # 50 of the encoder (its last one left out), 4 of the decoder
+    assert len(norms) == 54  # 50 of the encoder, without its last, and 4 of the decoder
     assert {norm.momentum for norm in norms} == {0.9}
 
 
