@@ -1922,7 +1922,7 @@ figures.show(
 # réseau est celui d'inertie 0,9 partout ; sur un processeur, quatre tirages de six époques.
 
 # %%
-DRAWS = runtime.pick(quick=1, full=12, cpu=4)
+DRAWS = runtime.pick(quick=0, full=12, cpu=4)
 SEARCHED = runtime.pick(quick=1, full=10, cpu=6)  # époques de chaque essai
 
 
@@ -1983,7 +1983,11 @@ runtime.show_table(header, rows)
 # redescend ; l'augmentation. Chaque ligne garde les ajouts des précédentes.
 
 # %%
-TUNED = {"schedule": True, "rate": 1.5e-3, "weight_decay": 0.01}  # par la recherche
+TUNED = {
+    "schedule": runtime.pick(quick=False, full=True),
+    "rate": 1.5e-3,
+    "weight_decay": 0.01,
+}  # par la recherche
 STEPS = {  # chaque ligne ajoute à la précédente
     "taux variable, réglé": TUNED,
     "gelé, puis libre": {"frozen_epochs": runtime.pick(quick=0, full=3)},

@@ -1,5 +1,6 @@
 """The registry of claims (``book/claims.yml``) and ``verdict``, which confronts one with a run."""
 
+import functools
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -86,8 +87,9 @@ def _number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
 
 
+@functools.cache  # a notebook decides some forty claims, and reading them takes 50 ms
 def load_claims(path: Path = CLAIMS) -> dict[str, Claim]:
-    """Read the registry.
+    """Read the registry, once in a process.
 
     Raises
     ------
