@@ -1167,30 +1167,34 @@ OURS = {
 }
 
 
-def over_seeds(values):
+def over_seeds(values, digits=3):
     """Moyenne et écart type ; le nombre seul quand il n'y a qu'une graine."""
-    return spread(values) if len(values) > 1 else number(values[0], 3)
+    return spread(values, digits) if len(values) > 1 else number(values[0], digits)
 
 
-def last(runs, name):
-    return over_seeds([run["curves"][name][-1] for run in runs])
-
-
-def tested(runs, name):
-    return over_seeds([run["test"][name] for run in runs])
+def in_percent(values, digits=1):
+    """Les mêmes, en pour cent."""
+    return over_seeds([100 * value for value in values], digits)
 
 
 # %%
-for shift, key, title in ((0, "accuracy", "exactitude"), (1, "loss", "perte")):
+def confront(title, key, shift, write):
+    """Une ligne pour le document, une pour nos graines ; `shift` : 0 exactitude, 1 perte."""
     rows = []
     for name, runs in OURS.items():
-        theirs = (number(DOCUMENT[name][k + shift], 3) for k in (0, 2))
+        theirs = (write([DOCUMENT[name][k + shift]]) for k in (0, 2))
         rows.append((f"{name} : document", *theirs, "–"))
         if runs:
-            rows.append(
-                ("ici", last(runs, key), last(runs, f"val_{key}"), tested(runs, key))
+            curves = (
+                write([run["curves"][c][-1] for run in runs])
+                for c in (key, f"val_{key}")
             )
+            rows.append(("ici", *curves, write([run["test"][key] for run in runs])))
     runtime.show_table((title, "entraînement", "validation", "test"), rows)
+
+
+confront("exactitude, en %", "accuracy", 0, in_percent)
+confront("perte", "loss", 1, lambda values: over_seeds(values, digits=2))
 
 # %% [markdown]
 # À l'entraînement, MobileNetV2 fait comme chez le document ; le modèle de base, huit à neuf points
@@ -1203,12 +1207,12 @@ measures = {name: [run["test"] for run in runs] for name, runs in OURS.items() i
 rows = [
     (
         name,
-        *(over_seeds([found["iou"][k] for found in runs]) for k in range(3)),
-        over_seeds([found["boundary"] for found in runs]),
+        *(in_percent([found["iou"][k] for found in runs], 0) for k in range(3)),
+        in_percent([found["boundary"] for found in runs], 0),
     )
     for name, runs in measures.items()
 ]
-header = ("réseau (test)", *(f"IoU, {name}" for name in pets.class_names))
+header = ("test, en %", *(f"IoU, {name}" for name in pets.class_names))
 runtime.show_table((*header, "F1 des contours"), rows)
 
 # %% [markdown]
@@ -1669,19 +1673,19 @@ remedies = experiment("remedies", remedies_run)
 
 # %%
 def table(found):
-    """Une ligne par recette, ses mesures de test ; ± pour les deux premières."""
+    """Une ligne par recette, ses mesures de test en pour cent ; ± pour l'IoU moyenne."""
     rows = [
         (
             name,
-            tested(runs, "accuracy"),
-            tested(runs, "mean_iou"),
-            number(np.mean([run["test"]["iou"][2] for run in runs])),
-            number(np.mean([run["test"]["boundary"] for run in runs])),
+            in_percent([np.mean([test["accuracy"] for test in tests])]),
+            in_percent([test["mean_iou"] for test in tests]),
+            in_percent([np.mean([test["iou"][2] for test in tests])]),
+            in_percent([np.mean([test["boundary"] for test in tests])]),
         )
         for name, runs in found.items()
-        if runs
+        if (tests := [run["test"] for run in runs])
     ]
-    header = ("recette (test)", "exactitude", "IoU moyenne", "bordure", "contours")
+    header = ("test, en %", "exactitude", "IoU moyenne", "bordure", "contours")
     runtime.show_table(header, rows)
 
 
