@@ -1673,11 +1673,11 @@ remedies = experiment("remedies", remedies_run)
 
 # %%
 def table(found):
-    """Une ligne par recette, ses mesures de test en pour cent ; ± pour l'IoU moyenne."""
+    """Une ligne par recette, ses mesures de test en pour cent ; ± pour les deux premières."""
     rows = [
         (
             name,
-            in_percent([np.mean([test["accuracy"] for test in tests])]),
+            in_percent([test["accuracy"] for test in tests]),
             in_percent([test["mean_iou"] for test in tests]),
             in_percent([np.mean([test["iou"][2] for test in tests])]),
             in_percent([np.mean([test["boundary"] for test in tests])]),
@@ -1685,14 +1685,14 @@ def table(found):
         for name, runs in found.items()
         if (tests := [run["test"] for run in runs])
     ]
-    header = ("test, en %", "exactitude", "IoU moyenne", "bordure", "contours")
+    header = ("test, en %", "exactitude", "IoU", "bordure", "F1")
     runtime.show_table(header, rows)
 
 
 table({"recette du document": mobile_found.values["adam"]} | dict(remedies.values))
 
 # %% [markdown]
-# (« bordure » : son IoU ; « contours » : leur F1.)
+# (« IoU » : la moyenne des trois classes ; « bordure » : son IoU ; « F1 » : celle des contours.)
 #
 # L'inertie n'agit pas sur l'entraînement : à graine égale, mêmes lots, mêmes poids, même courbe
 # d'entraînement que la recette du document. Seules changent les statistiques avec lesquelles on
