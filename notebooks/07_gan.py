@@ -6,28 +6,98 @@
 #     name: python3
 # ---
 
+# %% [markdown]
+# # Les réseaux antagonistes génératifs
+#
+# > **Objectifs.** À la fin de ce chapitre, vous saurez :
+# > - écrire le jeu des deux réseaux, et dire ce que vaut le meilleur discriminateur ;
+# > - entraîner les deux tour à tour, et **prouver** qu'à chaque pas un seul apprend ;
+# > - reconnaître une oscillation, un effondrement des modes, un réglage chanceux ;
+# > - mesurer un générateur : distance de Fréchet, précision, rappel, plus proches voisins ;
+# > - écrire et comparer DCGAN, WGAN, WGAN-GP, un GAN conditionnel et les idées de StyleGAN.
+#
+# | | |
+# |:--|:--|
+# | **Prérequis** | les chapitres 1 et 2 ; la convolution transposée du chapitre 5 |
+# | **Document étudié** | 000, « GAN » |
+# | **Données** | Fashion-MNIST ; hors ligne, des chiffres manuscrits ; visages dessinés |
+# | **Durée** | cinq heures de lecture et d'exercices ; exécution rapide : une minute |
+#
+# Le document donne la formule du jeu, deux réseaux et une quinzaine de lignes de code. Il s'arrête
+# au moment d'entraîner : ni images, ni boucle. Nous irons jusqu'au bout, et nous verrons que ces
+# quinze lignes, exécutées telles quelles avec Keras 3, n'entraînent **rien** du discriminateur,
+# sans le dire.
+
+# %% cellView="form" tags=["setup", "hide-input"]
+# @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = "https://github.com/vision-profonde/cours"
+
+if "COLAB_RELEASE_TAG" in os.environ:
+    root = Path("/content/cours")
+    if not root.exists():
+        copy = subprocess.run(
+            ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, str(root)]
+        )
+        if copy.returncode:
+            raise SystemExit(
+                "Copie du cours impossible : vérifiez la connexion, puis relancez."
+            )
+    needed = ("nbclient", "nbformat", "pooch", "skimage", "sklearn", "yaml")
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
+    if missing:
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True
+        )
+else:
+    folders = [Path.cwd(), *Path.cwd().parents]
+    root = next(
+        (path for path in folders if (path / "utils" / "runtime.py").exists()), None
+    )
+    if root is None:
+        raise SystemExit(
+            f"Ouvrez ce notebook dans une copie du cours : git clone {REPOSITORY}"
+        )
+sys.path.insert(0, str(root))
+_ = importlib.import_module("utils.runtime")  # avant Keras : fait taire ses messages
+
 # %%
 import base64
+import warnings
 import zlib
 from contextlib import contextmanager
 from functools import cache
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers, ops
+from scipy.special import rel_entr
+from scipy.stats import norm, spearmanr, wasserstein_distance
 from sklearn.metrics import pairwise_distances
 
-from utils import datasets, runtime, synthetic
+from utils import datasets, figures, runtime, synthetic
 from utils.autodiff import (
     compiled,
     input_gradients,
     loss_and_gradients,
+    value_and_grad,
 )
 from utils.execute import experiment
+from utils.exercises import Exercise, predict
+from utils.figures import COLOURS, number, percent, spread
+from utils.verdicts import summary, verdict
 
 # %% [markdown]
-# Toutes les tailles du chapitre sont choisies ici.
+# Toutes les tailles du chapitre sont choisies ici. Sur un processeur, les réseaux comparés ont
+# seize filtres de base au lieu de soixante-quatre, et jouent cinq cents tours.
 
 # %%
 runtime.start("07_gan")
@@ -40,7 +110,7 @@ STEPS = runtime.pick(quick=1, full=2_000, cpu=500)  # mises à jour du générat
 CRITIC_STEPS = runtime.pick(
     quick=1, full=5, cpu=3
 )  # du critique, pour une du générateur
-SAMPLES = runtime.pick(quick=200, full=10_000, cpu=2_000)  # images jugées
+SAMPLES = runtime.pick(quick=100, full=10_000, cpu=2_000)  # images jugées
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
 
 garments = datasets.garments()
@@ -59,10 +129,192 @@ x_test, y_test = framed(garments.x_test), garments.y_test
 class_names = garments.class_names
 
 # %% [markdown]
-# ## pertes
+# ## Le jeu
+#
+# Un ***réseau antagoniste génératif*** (*generative adversarial network*, GAN) réunit deux réseaux.
+# Le ***générateur*** $G$ reçoit un vecteur tiré au hasard, le ***bruit latent*** $z$, et dessine
+# une image $G(z)$. Le ***discriminateur*** $D$ reçoit une image, vraie ou dessinée, et donne la
+# probabilité qu'elle soit vraie. Un faussaire et un expert : l'expert apprend à reconnaître les
+# faux, le faussaire apprend ce qui trompe l'expert.
+#
+# ### La formule
+#
+# Le document écrit, comme l'article de 2014 :
+#
+# $$\min_G \max_D V(D, G)$$
+#
+# $$V(D, G) = \mathbb{E}_{x \sim p_{\text{data}}}[\log D(x)] + \mathbb{E}_{z}[\log(1 - D(G(z)))]$$
+#
+# Prenons-la d'abord là où tout se calcule : en dimension un. Les « vraies images » sont des nombres
+# de densité $p$, celles du générateur ont la densité $q$. La valeur du jeu est une intégrale :
+#
+# $$V = \int p(x) \log D(x) + q(x) \log(1 - D(x)) \, dx$$
+
+# %%
+AXIS = np.linspace(-10, 10, 4_001)
+p = 0.4 * norm.pdf(AXIS, -1.5, 0.5) + 0.6 * norm.pdf(AXIS, 1.0, 0.8)  # les vraies
+q = norm.pdf(AXIS, 0.5, 1.2)  # celles du générateur
+
+
+def integral(values):
+    return float(np.trapezoid(values, AXIS))
+
+
+def game_value(d):
+    """V(D, G) pour un discriminateur donné par ses valeurs sur l'axe."""
+    return integral(p * np.log(d) + q * np.log(1 - d))
+
+
+# %% [markdown]
+# ### Le meilleur discriminateur
+#
+# À chaque $x$, $D(x)$ se choisit seul : il maximise $p \log D + q \log(1 - D)$, dont la dérivée
+# $p/D - q/(1 - D)$ s'annule en
+#
+# $$D^*(x) = \frac{p(x)}{p(x) + q(x)}$$
+#
+# Mettons cette valeur dans $V$. Il reste une quantité qui ne dépend que des deux densités, la
+# ***divergence de Jensen-Shannon***, à une constante près :
+#
+# $$V(D^*, G) = -\log 4 + 2\,\text{JS}(p, q)$$
+#
+# $$\text{JS}(p, q) = \tfrac12 \text{KL}(p \,\Vert\, m) + \tfrac12 \text{KL}(q \,\Vert\, m), \quad m = \tfrac{p+q}{2}$$
+#
+# Elle est nulle si $p = q$, et vaut au plus $\log 2$. Face au meilleur expert, le faussaire
+# minimise donc un écart entre les deux distributions : c'est ce qui donne un sens au jeu. Calculons
+# les deux membres séparément, puis essayons mille autres discriminateurs.
 
 
 # %%
+def jensen_shannon(p, q):
+    m = (p + q) / 2
+    return integral(rel_entr(p, m) + rel_entr(q, m)) / 2
+
+
+def random_discriminators(n, rng):
+    """Sigmoïdes de sinus tirés au hasard : des D quelconques."""
+    waves, phases = rng.normal(0, 2, (2, n, 3, 1))
+    heights = rng.normal(0, 2, (n, 3, 1))
+    return 1 / (1 + np.exp(-(heights * np.sin(waves * AXIS + phases)).sum(axis=1)))
+
+
+optimal = p / (p + q)
+others = random_discriminators(1_000, np.random.default_rng(0))
+best_other = max(game_value(np.clip(d, 1e-9, 1 - 1e-9)) for d in others)
+from_divergence = -np.log(4) + 2 * jensen_shannon(p, q)
+print(f"V(D*) = {game_value(optimal):.6f}")
+print(f"−log 4 + 2 JS = {from_divergence:.6f}")
+print(f"le meilleur de mille autres : {best_other:.6f}")
+verdict(
+    "gan-value",
+    abs(game_value(optimal) - from_divergence)
+    < 1e-6
+    < game_value(optimal) - best_other,
+)
+
+# %% [markdown]
+# Un vrai réseau trouve-t-il cette formule, à partir d'échantillons seulement ? Entraînons-en un,
+# tout petit, à séparer quatre mille nombres de chaque sorte.
+
+
+# %%
+def samples_of_both(n, rng):
+    """n nombres tirés de p, puis n tirés de q ; étiquettes 1 et 0."""
+    left = rng.random(n) < 0.4
+    true = np.where(left, rng.normal(-1.5, 0.5, n), rng.normal(1.0, 0.8, n))
+    x = np.concatenate([true, rng.normal(0.5, 1.2, n)])[:, None]
+    return x.astype("float32"), np.repeat([1.0, 0.0], n)
+
+
+x_both, is_true = samples_of_both(4_000, np.random.default_rng(0))
+keras.utils.set_random_seed(0)
+expert = keras.Sequential(
+    [
+        keras.Input((1,)),
+        layers.Dense(32, activation="tanh"),
+        layers.Dense(32, activation="tanh"),
+        layers.Dense(1, activation="sigmoid"),
+    ]
+)
+expert.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy")
+history = expert.fit(x_both, is_true, batch_size=400, epochs=15, verbose=0)
+learned = expert.predict(AXIS[:, None].astype("float32"), verbose=0)[:, 0]
+
+# %%
+fig, ax = plt.subplots()
+ax.fill_between(AXIS, p, color=COLOURS[0], alpha=0.25, lw=0)
+ax.plot(AXIS, p, color=COLOURS[0], label="p : les vraies")
+ax.plot(AXIS, q, "--", color=COLOURS[1], label="q : le générateur")
+ax.plot(AXIS, optimal, "-.", color=COLOURS[2], label="D* = p / (p + q)")
+ax.plot(AXIS, learned, ":", color="black", label="D appris")
+ax.set(xlabel="x", ylabel="densité, ou D(x)", xlim=(-4, 4))
+ax.legend(fontsize=11, loc="upper left", ncols=2)
+ax.set_ylim(0, 1.35)
+seen = p + q > 0.02
+gap = float(np.abs(learned - optimal)[seen].mean())
+figures.show(
+    fig,
+    alt="Deux densités : la vraie a deux bosses, celle du générateur une seule. La courbe de D* "
+    "passe au-dessus d'un demi où la vraie domine, au-dessous ailleurs ; celle du réseau la suit, à "
+    f"{number(gap, 3)} près en moyenne là où il y a des données.",
+)
+
+# %% [markdown]
+# Le réseau a retrouvé la formule sans connaître les densités. Et ce $D(x)$ est bien ce que le
+# document en dit : une probabilité. Parmi les nombres neufs auxquels il donne 0,7, sept sur dix
+# environ sont vrais.
+
+# %%
+x_new, is_true_new = samples_of_both(20_000, np.random.default_rng(1))
+given = expert.predict(x_new, batch_size=4_000, verbose=0)[:, 0]
+tenths = np.clip((10 * given).astype(int), 0, 9)
+rows = [
+    (
+        f"{number(k / 10, 1)} à {number((k + 1) / 10, 1)}",
+        number(given[tenths == k].mean()),
+        number(is_true_new[tenths == k].mean()),
+    )
+    for k in range(10)
+    if np.sum(tenths == k) > 200
+]
+runtime.show_table(["D(x)", "moyenne", "part de vrais"], rows)
+calibration_gap = np.abs(
+    [
+        given[tenths == k].mean() - is_true_new[tenths == k].mean()
+        for k in np.unique(tenths)
+        if np.sum(tenths == k) > 200
+    ]
+).mean()
+verdict("gan-probability", float(calibration_gap))
+
+# %% [markdown]
+# ### Qui maximise quoi ?
+#
+# Une phrase du document dit : « L'objectif d'entraînement du GAN est donc de **minimiser l'erreur
+# du générateur tout en maximisant celle du discriminateur** ». La formule dit autre chose. $V$ est
+# l'opposé de deux fois l'entropie croisée du discriminateur ; en maximisant $V$, $D$ **minimise**
+# son erreur. C'est $G$ qui voudrait la voir grande.
+
+# %%
+d_error_at_best = -game_value(optimal) / 2
+d_error_at_half = -game_value(np.full_like(AXIS, 0.5)) / 2
+print(f"erreur de D* : {d_error_at_best:.4f} ; de D = 1/2 : {d_error_at_half:.4f}")
+verdict("gan-d-objective", d_error_at_best > d_error_at_half)
+
+# %% [markdown]
+# ### Deux pertes pour le générateur
+#
+# La formule demande à $G$ de minimiser $\log(1 - D(G(z)))$. Le code du document fait autre chose :
+# il présente les fausses images avec l'étiquette 1 et minimise l'entropie croisée, donc
+# $-\log D(G(z))$. Les deux ont le même but ; elles n'ont pas la même pente.
+#
+# Nous écrirons toutes les pertes sur le **score** $s$ du discriminateur, avant sa sigmoïde
+# $\sigma$. Avec $\text{softplus}(s) = \log(1 + e^s)$, on a $-\log \sigma(s) = \text{softplus}(-s)$
+# : aucun logarithme de zéro.
+
+# %%
+
+
 @keras.saving.register_keras_serializable(package="vision")
 def d_cross_entropy(real, fake):
     """Entropie croisée du discriminateur : étiquette 1 aux vraies images, 0 aux fausses."""
@@ -82,10 +334,377 @@ def g_non_saturating(fake):
 
 
 # %% [markdown]
-# ## GAN
+# Au début d'une partie, l'expert gagne : il donne aux faux une probabilité de 0,01, par exemple.
+# Quelle pente le générateur reçoit-il, selon la perte ?
+
+# %%
+bad = np.log(0.01 / 0.99)  # score d'un faux reconnu : D(G(z)) = 0,01
+slopes = {
+    name: float(value_and_grad(loss, np.array([bad], "float32"))[1][0])
+    for name, loss in (("formule", g_saturating), ("code", g_non_saturating))
+}
+print(f"formule : {slopes['formule']:.4f} ; code : {slopes['code']:.4f}")
+scores = np.linspace(-6, 6, 121)
+sigmoid = 1 / (1 + np.exp(-scores))
+fig = figures.curves(
+    {"formule : log(1 − D)": sigmoid, "code : −log D": 1 - sigmoid},
+    xlabel="score d'une fausse image",
+    ylabel="pente, en valeur absolue",
+    x=scores,
+)
+figures.show(
+    fig,
+    alt="Pente reçue par le générateur selon le score d'une fausse image. Pour la formule elle part "
+    "de zéro et monte ; pour le code elle part de 1 et descend. Quand D vaut 0,01 : "
+    f"{number(abs(slopes['formule']))} et {number(abs(slopes['code']))}.",
+)
+
+# %% [markdown]
+# À gauche, là où le générateur est mauvais et devrait apprendre le plus, la perte de la formule est
+# plate : on dit qu'elle **sature**. Celle du code pousse cent fois plus fort. C'est la perte *non
+# saturante*, celle que tout le monde emploie, y compris les auteurs de la formule.
+#
+# Conséquence : « un jeu à somme nulle », dit le document. C'est vrai de la formule : ce que $D$
+# gagne, $G$ le perd. Ce ne l'est plus du code.
+
+# %%
+on_real, on_fake = np.array([2.0, 1.0], "float32"), np.array([-1.0, 0.5], "float32")
+
+
+def g_half(on_real, on_fake):
+    """La part de V que le générateur ne peut pas changer."""
+    return -ops.mean(ops.softplus(-on_real))
+
+
+sums = {
+    name: float(
+        d_cross_entropy(on_real, on_fake) + g_half(on_real, on_fake) + loss(on_fake)
+    )
+    for name, loss in (("formule", g_saturating), ("code", g_non_saturating))
+}
+print(", ".join(f"{name} : {total:.3f}" for name, total in sums.items()))
+verdict("gan-zero-sum", abs(sums["code"]) < 1e-5)
+
+# %% [markdown]
+# ### Quand les deux distributions ne se touchent pas
+#
+# La divergence a un autre défaut. Éloignons deux gaussiennes l'une de l'autre, et comparons la
+# divergence de Jensen-Shannon à la ***distance de Wasserstein***, qui dit quel chemin il faut faire
+# parcourir à l'une pour la superposer à l'autre.
+
+# %%
+distances = np.linspace(0, 3, 31)
+pairs = [(norm.pdf(AXIS, 0, 0.25), norm.pdf(AXIS, d, 0.25)) for d in distances]
+divergences = [jensen_shannon(a, b) for a, b in pairs]
+transport = [wasserstein_distance(AXIS, AXIS, a, b) for a, b in pairs]
+fig = figures.curves(
+    {"Jensen-Shannon": divergences, "Wasserstein": transport},
+    xlabel="distance entre les deux moyennes",
+    ylabel="écart",
+    x=distances,
+    levels={"log 2": float(np.log(2))},
+)
+figures.show(
+    fig,
+    alt="La divergence de Jensen-Shannon monte puis reste plate à log 2 dès que les moyennes sont "
+    f"distantes de 2 : {number(divergences[20], 3)} à 2, {number(divergences[-1], 3)} à 3. La "
+    "distance de Wasserstein croît en ligne droite.",
+)
+
+# %% [markdown]
+# Dès que les deux bosses sont séparées, la divergence ne change plus : elle dit « différentes »,
+# sans dire de combien, et sa pente est nulle. Un générateur dont les images sont loin des vraies
+# n'apprend alors rien d'un discriminateur parfait. La distance de Wasserstein, elle, garde sa pente
+# : c'est l'idée de WGAN, plus bas.
+
+# %% [markdown]
+# ## Les deux réseaux du document
+#
+# Voici ceux du document, écrits en chaîne ; les tailles sont les siennes.
+
+# %%
+
+
+def build_generator():
+    """Le générateur du document."""
+    x = z = keras.Input((100,))
+    x = layers.Dense(128 * 8 * 8, activation="relu")(x)
+    x = layers.Reshape((8, 8, 128))(x)
+    x = layers.Conv2DTranspose(128, 5, strides=2, padding="same")(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.Conv2DTranspose(64, 5, strides=2, padding="same")(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.Conv2DTranspose(1, 5, strides=2, padding="same", activation="tanh")(x)
+    return keras.Model(z, x, name="generator")
+
+
+def build_discriminator():
+    """Le discriminateur du document."""
+    x = image = keras.Input((64, 64, 1))
+    x = layers.Conv2D(64, 5, strides=2, padding="same")(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.Dropout(0.3)(x)
+    x = layers.Conv2D(128, 5, strides=2, padding="same")(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.Dropout(0.3)(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(1, activation="sigmoid")(x)
+    return keras.Model(image, x, name="discriminator")
 
 
 # %%
+generator, discriminator = build_generator(), build_discriminator()
+generator.summary()
+
+# %%
+discriminator.summary()
+
+# %% [markdown]
+# Le texte du document et son code ne disent pas la même chose. Le texte annonce une petite image de
+# (8, 8, 256) et une sortie de (64, 64, 3) ; le code fait (8, 8, 128) et (64, 64, 1), en gris.
+
+# %%
+sizes = {
+    "entrée de G": generator.input_shape[1:],
+    "petite image": generator.layers[2].output.shape[1:],
+    "sortie de G": generator.output_shape[1:],
+    "entrée de D": discriminator.input_shape[1:],
+    "paramètres de G": (generator.count_params(),),
+    "paramètres de D": (discriminator.count_params(),),
+}
+runtime.show_table(
+    ["taille", "valeur"],
+    [(k, " × ".join(f"{n:_}".replace("_", " ") for n in v)) for k, v in sizes.items()],
+)
+verdict("gan-noise", list(sizes["entrée de G"]))
+verdict("gan-reshape", list(sizes["petite image"]))
+verdict("gan-image", list(sizes["sortie de G"]))
+verdict("gan-d-image", list(sizes["entrée de D"]))
+
+# %% [markdown]
+# Les convolutions transposées doublent le côté à chaque fois ; celles du discriminateur, au pas de
+# 2, le divisent par deux. La sortie du discriminateur est une probabilité.
+
+
+# %%
+def side_lengths(model, kind):
+    return [layer.output.shape[1] for layer in model.layers if type(layer) is kind]
+
+
+going_up = [8, *side_lengths(generator, layers.Conv2DTranspose)]
+going_down = [64, *side_lengths(discriminator, layers.Conv2D)]
+print("générateur :", going_up, "; discriminateur :", going_down)
+verdict("gan-transposed", bool(np.all(np.diff(going_up) > 0)))
+verdict("gan-strides", bool(np.all(np.diff(going_down) < 0)))
+
+# %%
+noise = np.random.default_rng(0).standard_normal((16, 100), "float32")
+drawn = ops.convert_to_numpy(generator(noise))
+judgement = ops.convert_to_numpy(discriminator(drawn))
+print(f"images : de {drawn.min():.3f} à {drawn.max():.3f}")
+print(f"probabilités : de {judgement.min():.3f} à {judgement.max():.3f}")
+verdict("gan-output", bool(((judgement >= 0) & (judgement <= 1)).all()))
+
+# %% [markdown]
+# La tangente hyperbolique donne des valeurs de −1 à 1 : les vraies images doivent être mises à
+# cette échelle, sans quoi le discriminateur reconnaîtrait les fausses à leur seule luminosité. Le
+# document n'en dit rien ; notre fonction `framed` l'a fait.
+#
+# Le document vante deux choses du discriminateur. D'abord « des couches de normalisation pour
+# stabiliser l'apprentissage » : comptons-les. Ensuite « *Leaky ReLU* pour éviter la suppression des
+# gradients » : comptons les neurones dont le gradient est nul, avec elle et avec ReLU.
+
+# %%
+NORMALISATIONS = (layers.BatchNormalization, layers.LayerNormalization)
+normalisations = [x for x in discriminator.layers if isinstance(x, NORMALISATIONS)]
+verdict("gan-normalisation", len(normalisations) > 0)
+
+before = keras.Model(discriminator.inputs, discriminator.layers[1].output)
+maps = ops.convert_to_numpy(before(drawn))
+shares = {}
+for name, slope in (("ReLU", 0.0), ("LeakyReLU", 0.2)):
+    activation = layers.LeakyReLU(negative_slope=slope)
+    gradient = value_and_grad(lambda x, f=activation: ops.sum(f(x)), maps)[1]
+    shares[name] = float(np.mean(gradient == 0))
+print(
+    ", ".join(
+        f"{name} : {percent(share)} de gradients nuls" for name, share in shares.items()
+    )
+)
+verdict("gan-leaky", shares["LeakyReLU"] == 0 < shares["ReLU"])
+
+# %% [markdown]
+# ## Qui apprend ?
+#
+# Voici les dernières lignes du document.
+#
+# ```python
+# discriminator.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+#
+# discriminator.trainable = False
+# gan_input = tf.keras.Input(shape=(100,))
+# generated_img = generator(gan_input)
+# gan_output = discriminator(generated_img)
+# gan = tf.keras.Model(gan_input, gan_output)
+# gan.compile(optimizer="adam", loss="binary_crossentropy")
+# ```
+#
+# L'idée : `discriminator` se compile avec ses poids libres, `gan` avec les mêmes poids gelés. Dans
+# Keras 2, `compile` retenait l'état du moment, et cela marchait. Faisons jouer un tour à chacun, et
+# mesurons de combien les poids ont bougé.
+
+
+# %%
+def weights_of(network):
+    return [ops.convert_to_numpy(w).copy() for w in network.weights]
+
+
+def movement(network, action):
+    """Plus grand changement d'un poids du réseau pendant une action."""
+    before = weights_of(network)
+    action()
+    return max(float(np.abs(a - b).max()) for a, b in zip(before, weights_of(network)))
+
+
+def stacked(generator, discriminator):
+    z = keras.Input(generator.input_shape[1:])
+    gan = keras.Model(z, discriminator(generator(z)))
+    gan.compile(optimizer="adam", loss="binary_crossentropy")
+    return gan
+
+
+# %%
+discriminator.compile(
+    optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"]
+)
+discriminator.trainable = False
+gan = stacked(generator, discriminator)
+
+real = np.random.default_rng(0).uniform(-1, 1, drawn.shape).astype("float32")
+both, labels = np.concatenate([real, drawn]), np.repeat([1.0, 0.0], len(real))[:, None]
+with warnings.catch_warnings(record=True) as raised:
+    warnings.simplefilter("always")
+    d_moved = movement(
+        discriminator, lambda: discriminator.train_on_batch(both, labels)
+    )
+g_moved = movement(generator, lambda: gan.train_on_batch(noise, np.ones((16, 1))))
+print(f"discriminateur : {d_moved} ; générateur : {g_moved:.4f}")
+for text in {str(w.message) for w in raised if "trainable" in str(w.message)}:
+    print("avertissement :", text)
+verdict("gan-d-learns", d_moved > 0)
+verdict("gan-g-learns", g_moved > 0)
+
+# %% [markdown]
+# Le discriminateur n'a pas bougé **du tout**. Rien ne s'arrête, aucune erreur : un avertissement,
+# en anglais, la première fois seulement. Le générateur, lui, apprend, contre un expert qui ne saura
+# jamais rien.
+#
+# Keras 3 ne retient rien à `compile` : il lit `trainable` au moment où il prépare le pas
+# d'entraînement, c'est-à-dire au **premier appel**. À ce moment, le discriminateur est déjà gelé.
+# Et le remède que l'on lit souvent (« dégelez et recompilez le discriminateur ») remplace une panne
+# par une autre. Refaisons l'essai, avec de petits réseaux, de trois manières.
+
+
+# %%
+def small_pair():
+    keras.utils.set_random_seed(0)
+    generator = keras.Sequential([keras.Input((2,)), layers.Dense(8), layers.Dense(2)])
+    discriminator = keras.Sequential(
+        [keras.Input((2,)), layers.Dense(8, "tanh"), layers.Dense(1, "sigmoid")]
+    )
+    discriminator.compile(optimizer="adam", loss="binary_crossentropy")
+    discriminator.trainable = False
+    return generator, discriminator, stacked(generator, discriminator)
+
+
+def as_printed(discriminator, free):
+    """Comme dans le document : on n'y touche plus."""
+
+
+def unfreeze_and_recompile(discriminator, free):
+    if free and not discriminator.trainable:
+        discriminator.trainable = True
+        discriminator.compile(optimizer="adam", loss="binary_crossentropy")
+
+
+def toggle(discriminator, free):
+    """Avant chaque appel, dire qui est libre."""
+    discriminator.trainable = free
+
+
+def who_moves(prepare):
+    """Mouvements : D à son tour ; D au tour de G ; G à son tour."""
+    generator, discriminator, gan = small_pair()
+    x, z = np.random.default_rng(0).standard_normal((2, 32, 2), "float32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prepare(discriminator, free=True)
+        own = movement(
+            discriminator, lambda: discriminator.train_on_batch(x, np.ones((32, 1)))
+        )
+        prepare(discriminator, free=False)
+        before = weights_of(discriminator)
+        g_own = movement(generator, lambda: gan.train_on_batch(z, np.ones((32, 1))))
+    other = max(
+        float(np.abs(a - b).max()) for a, b in zip(before, weights_of(discriminator))
+    )
+    return own, other, g_own
+
+
+ORDERS = {
+    "tel qu'imprimé": as_printed,
+    "dégelé, recompilé": unfreeze_and_recompile,
+    "dit à chaque appel": toggle,
+}
+orders = {name: who_moves(prepare) for name, prepare in ORDERS.items()}
+runtime.show_table(
+    ["ordre", "D, tour de D", "D, tour de G", "G, tour de G"],
+    [(name, *(number(m, 4) for m in moves)) for name, moves in orders.items()],
+)
+
+# %% [markdown]
+# La deuxième ligne est la plus traîtresse : tout bouge, mais au tour du générateur **le
+# discriminateur bouge aussi**, et dans le mauvais sens, puisqu'on lui apprend alors à prendre les
+# faux pour des vrais. Seule la troisième est juste ; elle s'appuie pourtant sur un détail que la
+# documentation de `compile` dément. Nous préférons écrire la boucle.
+#
+# Une dernière ligne du document, au passage : son code affiche deux fois
+# `super().__init__(activity_regularizer=activity_regularizer, **kwargs)`. Ce sont les restes de
+# deux avertissements, un par réseau : Keras 3 demande une couche `Input` au lieu de `input_dim` et
+# `input_shape`.
+
+
+# %%
+def printed_first_layers():
+    layers.Dense(128 * 8 * 8, activation="relu", input_dim=100)
+    layers.Conv2D(64, (5, 5), strides=(2, 2), padding="same", input_shape=(64, 64, 1))
+
+
+with warnings.catch_warnings(record=True) as raised:
+    warnings.simplefilter("always")
+    printed_first_layers()
+asked = [str(w.message) for w in raised if "Input(shape)" in str(w.message)]
+print(asked[0])
+verdict("gan-residue", len(asked))
+
+# %% [markdown]
+# ## Une boucle qui ne se trompe pas de réseau
+#
+# L'idée tient en deux lignes : calculer le gradient d'une perte **par rapport aux poids d'un seul
+# réseau**, et ne donner à l'optimiseur que ceux-là. L'autre réseau peut bien servir au calcul : ses
+# poids ne sont pas dans la liste. Plus besoin de geler.
+#
+# Keras 3 n'a pas d'opération pour le gradient ; `utils.autodiff` cache les trois façons de le
+# demander (TensorFlow, JAX, PyTorch). `loss_and_gradients(loss, weights, state)` rend la perte et
+# ses gradients ; `compiled` prépare le tour entier.
+#
+# Reste un détail : les normalisations par lot. Pour dessiner, le générateur est appelé en mode
+# entraînement, et ses moyennes mobiles changeraient au tour de l'autre. `unmoved` les remet en
+# place.
+
+# %%
+
+
 @contextmanager
 def unmoved(network):
     """Laisse passer des images sans toucher aux moyennes des normalisations."""
@@ -238,6 +857,9 @@ class GAN(keras.Model):
         return cls(**{name: read(value) for name, value in config.items()})
 
 
+# %%
+
+
 def with_labels(x, labels):
     return [x, *labels] if labels else x
 
@@ -248,19 +870,12 @@ def means(logs):
     return {n: float(np.mean([f[n] for f in logs if n in f])) for n in sorted(names)}
 
 
-def summed_up(history, points):
-    """Une partie en quelques points : chaque mesure, moyennée sur autant de morceaux."""
-    pieces = np.array_split(np.arange(len(history)), min(len(history), points))
-    curves = [means([history[k] for k in piece]) for piece in pieces]
-    names = ("d_loss", "g_loss", "d_real", "d_fake")
-    return {n: [found[n] for found in curves if n in found] for n in names}
-
-
 # %% [markdown]
-# ## jouer
-
+# Le reste est de l'intendance : dessiner par paquets, jouer une partie, résumer ses courbes.
 
 # %%
+
+
 def play(gan, x, y=None, steps=STEPS, look=None, every=1):
     """`steps` mises à jour du générateur ; `look(tour)` tous les `every` tours."""
     rng, history = np.random.default_rng(0), []
@@ -285,26 +900,73 @@ def draw(generator, z, *labels, size=250):
     return np.concatenate(pieces)
 
 
-def as_text(images):
-    """Images de −1 à 1 -> texte court, pour les résultats enregistrés."""
-    levels = np.clip(np.round((images + 1) * 127.5), 0, 255).astype("uint8")
-    return {
-        "shape": list(levels.shape),
-        "bytes": base64.b64encode(zlib.compress(levels.tobytes(), 9)).decode(),
-    }
+# %%
 
 
-def as_images(text):
-    """L'inverse : octets."""
-    levels = zlib.decompress(base64.b64decode(text["bytes"]))
-    return np.frombuffer(levels, "uint8").reshape(text["shape"])
+def summed_up(history, points):
+    """Une partie en quelques points : chaque mesure, moyennée sur autant de morceaux."""
+    pieces = np.array_split(np.arange(len(history)), min(len(history), points))
+    curves = [means([history[k] for k in piece]) for piece in pieces]
+    names = ("d_loss", "g_loss", "d_real", "d_fake")
+    return {n: [found[n] for found in curves if n in found] for n in names}
 
 
 # %% [markdown]
-# ## Mesures
+# ### La preuve, à chaque pas
+#
+# Faisons jouer séparément les deux joueurs, sur des lots de une, deux et sept images, avec les
+# réseaux du document : à chaque tour, un seul doit bouger. Cette cellule est aussi un garde-fou :
+# elle s'arrête si l'autre a bougé d'un rien.
 
 
 # %%
+def turns_of(gan, x, labels=()):
+    """Mouvements de (D, G) au tour de D, puis au tour de G."""
+    n = len(x)
+    x, mix = ops.convert_to_tensor(x), ops.ones((n,) + (1,) * (x.ndim - 1))
+    d_turn = lambda: gan.play_d(x, gan.noise(n), mix, *labels)  # noqa: E731
+    g_turn = lambda: gan.play_g(gan.noise(n), *labels)  # noqa: E731
+    found = []
+    for turn in (d_turn, g_turn):
+        before = weights_of(gan.discriminator)
+        g_moves = movement(gan.generator, turn)
+        after = weights_of(gan.discriminator)
+        found.append(
+            (max(float(np.abs(a - b).max()) for a, b in zip(before, after)), g_moves)
+        )
+    return found
+
+
+def check_turns(gan, x, labels=()):
+    (d_own, g_still), (d_still, g_own) = turns_of(gan, x, labels)
+    if g_still or d_still or not d_own or not g_own:
+        raise AssertionError(
+            "Un tour a déplacé le mauvais réseau, ou n'a rien déplacé."
+        )
+    return d_own, g_still, d_still, g_own
+
+
+keras.utils.set_random_seed(0)
+loop = GAN(build_generator(), build_discriminator())
+loop.compile(run_eagerly=EAGER)
+moves = {n: check_turns(loop, real[:n]) for n in (1, 2, 7)}
+runtime.show_table(
+    ["images", "D à son tour", "G au tour de D", "D au tour de G", "G à son tour"],
+    [(n, *(number(m, 5) if m else "0" for m in row)) for n, row in moves.items()],
+)
+verdict("gan-alternate", all(row[1] == row[2] == 0 for row in moves.values()))
+
+# %% [markdown]
+# ## Mesurer un générateur
+#
+# Avant d'entraîner, décidons comment juger. La perte ne suffit pas : celle du générateur dit s'il
+# trompe **ce** discriminateur, à ce moment-là. Il faut un juge extérieur. Le nôtre est un petit
+# classifieur, entraîné sur les vraies images seulement ; les soixante-quatre sorties de son
+# avant-dernière couche décrivent une image.
+
+# %%
+
+
 def classifier_network():
     x = inputs = keras.Input((SIDE, SIDE, 1))
     for filters in (16, 32, 64):
@@ -340,6 +1002,20 @@ def seen_by_judge(images, size=500):
     return features, scores.argmax(axis=1)
 
 
+# %% [markdown]
+# ### La distance de Fréchet
+#
+# On décrit les vraies images et les fausses par ces soixante-quatre nombres, on ajuste une
+# gaussienne à chaque nuage, et on mesure l'écart entre les deux gaussiennes :
+#
+# $$d^2 = \lVert \mu_a - \mu_b \rVert^2 + \operatorname{tr}\!\left(\Sigma_a + \Sigma_b - 2(\Sigma_a \Sigma_b)^{1/2}\right)$$
+#
+# C'est la ***distance de Fréchet*** (*FID* quand le juge est Inception-v3, entraîné sur ImageNet ;
+# nos valeurs ne se comparent donc qu'entre elles). Plus petite, mieux c'est.
+
+# %%
+
+
 def frechet_distance(a, b):
     """Distance de Fréchet entre les gaussiennes ajustées à deux nuages (n, d) et (m, d)."""
     shift = a.mean(axis=0) - b.mean(axis=0)
@@ -349,6 +1025,32 @@ def frechet_distance(a, b):
     return float(shift @ shift + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
 
+# %% [markdown]
+# Vérifions-la là où l'on connaît la réponse. Deux gaussiennes de matrices diagonales : l'écart vaut
+# $\sum (\mu_a - \mu_b)^2 + (\sigma_a - \sigma_b)^2$.
+
+# %%
+rng = np.random.default_rng(0)
+spread_a, spread_b = np.array([1.0, 2.0, 0.5]), np.array([2.0, 1.0, 0.5])
+cloud_a = rng.normal(0, spread_a, (200_000, 3))
+cloud_b = rng.normal([1, 0, -1], spread_b, (200_000, 3))
+expected = 2 + np.sum((spread_a - spread_b) ** 2)
+print(
+    f"formule : {expected:.3f} ; deux cent mille points : {frechet_distance(cloud_a, cloud_b):.3f}"
+)
+
+# %% [markdown]
+# ### Précision et rappel
+#
+# Un seul nombre confond deux défauts : des images laides, ou toujours les mêmes. On entoure donc
+# chaque vraie image d'une boule qui va jusqu'à sa troisième voisine. La ***précision*** d'un
+# générateur est la part de ses images qui tombent dans une boule (sont-elles plausibles ?). Son
+# ***rappel*** est la part des vraies images qui tombent dans les boules des fausses (les sait-il
+# toutes faire ?).
+
+# %%
+
+
 def covered(points, support, k=3):
     """Part des points qui tombent dans une boule du support (rayon : son k-ième voisin)."""
     radii = np.sort(pairwise_distances(support), axis=1)[:, k]
@@ -356,7 +1058,6 @@ def covered(points, support, k=3):
     return float(inside.any(axis=1).mean())
 
 
-# %%
 @cache
 def reference():
     """Les vraies images de test, vues par le juge."""
@@ -379,7 +1080,90 @@ def judged(images, labels=None):
 
 
 # %% [markdown]
-# ## DCGAN
+# Le juge lui-même doit être jugé : son exactitude, la distance entre deux lots de vraies images, et
+# celle d'un bruit uniforme.
+
+# %%
+
+
+def bias_run():
+    """Le juge ; et la distance entre deux tirages de vraies images, selon leur nombre."""
+    features, classes = seen_by_judge(x_test)
+    sizes = [
+        n for n in (50, 100, 200, 500, 1_000, 2_000, 5_000) if 2 * n <= len(x_test)
+    ]
+    rng = np.random.default_rng(0)
+
+    def between_halves(n):
+        rows = rng.permutation(len(features))[: 2 * n]
+        return frechet_distance(features[rows[:n]], features[rows[n:]])
+
+    noise = rng.uniform(-1, 1, x_test[:SAMPLES].shape).astype("float32")
+    return {
+        "accuracy": float(np.mean(classes == y_test)),
+        "sizes": sizes,
+        "distances": [[between_halves(n) for _ in range(5)] for n in sizes],
+        "train": judged(x_train[:SAMPLES]),
+        "noise": judged(noise),
+    }
+
+
+bias = experiment("bias", bias_run)
+
+# %%
+floor, noise_score = bias.values["train"], bias.values["noise"]
+
+
+def measures_row(name, runs):
+    """Une ligne de tableau : moyenne et écart type des mesures d'un générateur."""
+    runs = [runs] if isinstance(runs, dict) else runs
+    fid = (
+        spread([run["fid"] for run in runs], 1)
+        if len(runs) > 1
+        else number(runs[0]["fid"], 1)
+    )
+    shares = [
+        percent(np.mean([run[key] for run in runs])) for key in ("precision", "recall")
+    ]
+    rarest = percent(np.mean([min(run["classes"]) for run in runs]), 1)
+    return (name, fid, *shares, rarest)
+
+
+MEASURES = ("images", "Fréchet", "précision", "rappel", "classe rare")
+print(f"exactitude du juge : {percent(bias.values['accuracy'], 1)}")
+runtime.show_table(
+    MEASURES,
+    [measures_row("vraies", floor), measures_row("bruit", noise_score)],
+)
+
+# %%
+fig = figures.curves(
+    {"deux lots de vraies images": np.transpose(bias.values["distances"])},
+    xlabel="images dans chaque lot",
+    ylabel="distance de Fréchet",
+    x=bias.values["sizes"],
+)
+fig.axes[0].set(xscale="log", yscale="log")
+first, last = (float(np.mean(bias.values["distances"][k])) for k in (0, -1))
+figures.show(
+    fig,
+    alt="Distance de Fréchet entre deux lots de vraies images, selon leur nombre, en échelles "
+    f"logarithmiques : elle descend de {number(first)} avec {bias.values['sizes'][0]} images à "
+    f"{number(last)} avec {bias.values['sizes'][-1]}.",
+)
+
+# %% [markdown]
+# La distance entre deux lots de **vraies** images devrait être nulle : elle ne le devient qu'avec
+# beaucoup d'images. C'est un biais, toujours vers le haut : on ne compare deux générateurs qu'avec
+# le même nombre d'images, ce que nous ferons.
+
+# %% [markdown]
+# ## Entraîner le réseau du document
+#
+# Le document s'arrête à `compile`. Continuons : Fashion-MNIST, agrandi à soixante-quatre pixels.
+# Deux réglages : l'Adam par défaut du document (pas de 0,001), puis celui de DCGAN (0,0002 et
+# $\beta_1 = 0{,}5$). Un DCGAN de même budget, que la section suivante explique, sert de repère.
+# Vingt-cinq bruits fixes, dessinés en chemin, montrent le progrès.
 
 # %%
 NORMAL = keras.initializers.RandomNormal(0.0, 0.02)
@@ -415,6 +1199,9 @@ def g_unit(x, rules, last=False):
     if rules.batch_norm and not last:
         x = layers.BatchNormalization(momentum=0.9)(x)
     return layers.Activation("relu" if rules.relu and not last else "tanh")(x)
+
+
+# %%
 
 
 def dcgan_generator(
@@ -481,45 +1268,33 @@ def dcgan_discriminator(
     return keras.Model(inputs if classes else image, score, name="discriminator")
 
 
+# %%
+
+
 def adam(rate, beta_1=0.5):
     return keras.optimizers.Adam(rate, beta_1=beta_1)
 
 
-# %% [markdown]
-# ## document 64 px
+def as_text(images):
+    """Images de −1 à 1 -> texte court, pour les résultats enregistrés."""
+    levels = np.clip(np.round((images + 1) * 127.5), 0, 255).astype("uint8")
+    return {
+        "shape": list(levels.shape),
+        "bytes": base64.b64encode(zlib.compress(levels.tobytes(), 9)).decode(),
+    }
 
 
-# %%
-def build_generator():
-    """Le générateur du document."""
-    x = z = keras.Input((100,))
-    x = layers.Dense(128 * 8 * 8, activation="relu")(x)
-    x = layers.Reshape((8, 8, 128))(x)
-    x = layers.Conv2DTranspose(128, 5, strides=2, padding="same")(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Conv2DTranspose(64, 5, strides=2, padding="same")(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Conv2DTranspose(1, 5, strides=2, padding="same", activation="tanh")(x)
-    return keras.Model(z, x, name="generator")
-
-
-def build_discriminator():
-    """Le discriminateur du document."""
-    x = image = keras.Input((64, 64, 1))
-    x = layers.Conv2D(64, 5, strides=2, padding="same")(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Dropout(0.3)(x)
-    x = layers.Conv2D(128, 5, strides=2, padding="same")(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Dropout(0.3)(x)
-    x = layers.Flatten()(x)
-    x = layers.Dense(1, activation="sigmoid")(x)
-    return keras.Model(image, x, name="discriminator")
+def as_images(text):
+    """L'inverse : octets."""
+    levels = zlib.decompress(base64.b64decode(text["bytes"]))
+    return np.frombuffer(levels, "uint8").reshape(text["shape"])
 
 
 # %%
 DOCUMENT_STEPS = runtime.pick(quick=1, full=6_000, cpu=600)
+
 DOCUMENT_IMAGES = runtime.pick(quick=32, full=20_000)
+
 LOOKS = runtime.pick(quick=1, full=6)  # regards portés pendant un entraînement
 
 
@@ -554,6 +1329,8 @@ def watched(gan, x, steps, shown=25, shrink=lambda images: images):
 
 
 # %%
+
+
 def document_run():
     """Le réseau du document, avec ses réglages puis ceux de DCGAN ; et un DCGAN."""
     classifier()
@@ -573,8 +1350,98 @@ def document_run():
 
 document = experiment("document", document_run)
 
+
 # %%
-LONG_STEPS = runtime.pick(quick=150, full=12_000, cpu=6_000)
+def montage(images, columns):
+    """Des images en une seule, rangées par lignes."""
+    n, h, w, c = images.shape
+    rows = images.reshape(n // columns, columns, h, w, c).swapaxes(1, 2)
+    return rows.reshape(n // columns * h, columns * w, c)
+
+
+def picture(image, title=None):
+    """Une grande image, sans axes."""
+    height = figures.WIDTH * image.shape[0] / image.shape[1] + (0.3 if title else 0)
+    fig, ax = plt.subplots(figsize=(figures.WIDTH, height))
+    ax.imshow(image if image.shape[-1] == 3 else image[..., 0], vmin=0, vmax=255)
+    ax.set_axis_off()
+    ax.set_title(title or "")
+    return fig
+
+
+own = document.here["réglé"]
+frames = [montage(grid, 5) for grid in as_images(own["grids"])]
+every = max(1, DOCUMENT_STEPS // LOOKS)
+figures.animate(
+    [picture(frame, f"après {k * every} tours") for k, frame in enumerate(frames)],
+    alt=f"Vingt-cinq images du générateur du document, toujours les mêmes bruits, en {len(frames)} "
+    "étapes : du gris, puis des taches, puis des silhouettes de vêtements.",
+)
+
+# %% [markdown]
+# PROSE-ANIM
+
+# %%
+found = document.values["réglé"]["curves"]
+fig = figures.curves(
+    {"D(x)": found["d_real"], "D(G(z))": found["d_fake"]},
+    xlabel="soixantième de la partie",
+    ylabel="probabilité moyenne",
+    levels={"un demi": 0.5},
+)
+figures.show(
+    fig,
+    alt="Probabilités moyennes que le discriminateur donne aux vraies et aux fausses images : elles "
+    f"finissent à {number(found['d_real'][-1])} et {number(found['d_fake'][-1])}.",
+)
+
+# %%
+runtime.show_table(
+    MEASURES,
+    [
+        measures_row(name, document.values[key])
+        for key, name in (
+            ("document", "document, Adam 0,001"),
+            ("réglé", "document, Adam 0,0002"),
+            ("DCGAN", "DCGAN, 64 px"),
+        )
+    ],
+)
+
+# %% [markdown]
+# PROSE-DOC
+
+# %% [markdown]
+# ## DCGAN
+#
+# Le premier GAN dont les images se regardent sans indulgence est DCGAN (2015). Cinq règles :
+#
+# 1. des convolutions à pas, transposées dans le générateur, et aucun sous-échantillonnage ;
+# 2. une normalisation par lot dans les deux réseaux, sauf à la sortie de $G$ et à l'entrée de $D$ ;
+# 3. aucune couche dense cachée ;
+# 4. ReLU dans le générateur, tangente hyperbolique à sa sortie ;
+# 5. LeakyReLU dans le discriminateur.
+#
+# S'y ajoutent des poids tirés d'une gaussienne d'écart type 0,02, et Adam à 0,0002, $\beta_1 =
+# 0{,}5$. Les fonctions `dcgan_generator` et `dcgan_discriminator` de la section précédente les
+# suivent. À 64 pixels, en couleurs, avec un bruit de cent nombres, on retrouve la taille du réseau
+# le plus souvent copié, celui du tutoriel de PyTorch :
+
+# %%
+classic = dcgan_generator(64, 64, 3, latent=100), dcgan_discriminator(64, 64, 3)
+counts = [
+    sum(int(np.prod(w.shape)) for w in model.trainable_weights) for model in classic
+]
+print(", ".join(f"{n:,}".replace(",", " ") for n in counts), "paramètres appris")
+
+# %% [markdown]
+# ### Une longue partie
+#
+# LONGTEXT
+
+# %%
+LONG_STEPS = runtime.pick(quick=300, full=12_000, cpu=6_000)
+
 LONG_FILTERS = runtime.pick(quick=8, full=64, cpu=32)
 
 
@@ -591,6 +1458,9 @@ def nearest(images, others):
     flat = [group.reshape(len(group), -1) for group in (images, others)]
     distances = pairwise_distances(*flat)
     return distances.argmin(axis=1), distances.min(axis=1)
+
+
+# %%
 
 
 def long_run():
@@ -620,6 +1490,97 @@ def long_run():
 
 long = experiment("long", long_run)
 
+# %% [markdown]
+# Le progrès est-il mesurable ? La distance de Fréchet doit être au moins divisée par deux, même
+# dans la courte partie du profil rapide : la cellule s'arrête sinon.
+
+# %%
+FALL = 2
+for run in (long.here, long.values):
+    if run["fid"] * FALL > run["before"]:
+        raise AssertionError(
+            "Le générateur n'a rien appris : la distance n'a pas baissé de moitié."
+        )
+print(
+    f"distance de Fréchet : {number(long.values['before'], 1)} avant, {number(long.values['fid'], 1)} après"
+)
+runtime.show_table(
+    MEASURES, [measures_row("DCGAN", long.values), measures_row("vraies", floor)]
+)
+
+# %%
+samples = as_images(long.here["samples"])
+figures.show(
+    picture(montage(samples, 10)),
+    alt="Cinquante images du générateur, au hasard, sans tri : on y reconnaît des hauts, des "
+    "pantalons, des robes, des chaussures, des sacs.",
+)
+
+# %%
+names = [class_names[k] for k in np.unique(long.here["seen_as"])]
+shares = np.array(long.values["classes"])
+fig, ax = plt.subplots()
+ax.bar(range(10), 100 * shares, color=COLOURS[0])
+ax.axhline(10, color="#555555", lw=1.4, ls=(0, (2, 2)))
+ax.set_xticks(range(10), garments.class_names, rotation=45, ha="right")
+ax.set_ylabel("part des images (%)")
+figures.show(
+    fig,
+    alt="Part de chaque classe parmi les images du générateur, d'après le juge : de "
+    f"{percent(shares.min(), 1)} à {percent(shares.max(), 1)}, pour dix pour cent attendus.",
+)
+verdict(
+    "gan-all-classes", None if long.full is None else float(min(long.full["classes"]))
+)
+
+# %% [markdown]
+# PROSE-LONG
+
+# %% [markdown]
+# ### Apprend-il par cœur ?
+#
+# « De nouvelles données », promet le document. Un générateur pourrait recopier ses images
+# d'entraînement. Cherchons, pour chaque image dessinée, la plus proche des images d'entraînement ;
+# et comparons cette distance à celle d'une vraie image de **test**, que personne n'a recopiée.
+
+# %%
+figures.show(
+    picture(montage(as_images(long.here["neighbours"]).reshape(-1, SIDE, SIDE, 1), 8)),
+    alt="En haut, huit images dessinées ; dessous, l'image d'entraînement la plus proche de chacune : "
+    "même genre de vêtement, jamais la même image.",
+)
+to_train, of_test = (
+    float(np.median(long.values[key])) for key in ("to_train", "of_test")
+)
+print(
+    f"distance médiane à l'entraînement : dessinées {number(to_train)}, de test {number(of_test)}"
+)
+full = long.full
+verdict(
+    "gan-new-data",
+    full and float(np.median(full["to_train"]) / np.median(full["of_test"])),
+)
+
+# %% [markdown]
+# ### Entre deux bruits
+#
+# Parcourons le segment qui joint deux bruits. Si le générateur avait appris par cœur, l'image
+# sauterait d'un souvenir à l'autre.
+
+# %%
+figures.show(
+    picture(montage(as_images(long.here["path"]), 8)),
+    alt="Trois lignes de huit images : sur chacune, un vêtement se change en un autre, peu à peu.",
+)
+
+# %% [markdown]
+# PROSE-PATH
+
+# %% [markdown]
+# ### Les cinq règles, une à une
+#
+# Retirons chaque règle, seule, à budget égal.
+
 # %%
 RULE_NAMES = {
     "strided": "sans pas",
@@ -629,13 +1590,15 @@ RULE_NAMES = {
     "leaky": "sans LeakyReLU",
 }
 
+RULES_TRIED = runtime.pick(quick=("", "batch_norm"), full=("", *RULE_NAMES))
+
 
 def rules_run():
     """DCGAN, puis chaque règle retirée, seule ; même budget."""
     classifier()
     z = np.random.default_rng(1).standard_normal((SAMPLES, LATENT), "float32")
     found = {}
-    for name in ("", *RULE_NAMES):
+    for name in RULES_TRIED:
         rules = ALL_RULES._replace(**({name: False} if name else {}))
         found[RULE_NAMES.get(name, "DCGAN")] = runs = []
         for seed in SEEDS:
@@ -649,8 +1612,128 @@ def rules_run():
 
 rules_found = experiment("rules", rules_run)
 
+# %%
+rules_shown = [measures_row(name, runs) for name, runs in rules_found.values.items()]
+runtime.show_table(MEASURES, rules_shown)
+
+# %% [markdown]
+# PROSE-RULES
+
+# %% [markdown]
+# ## Ce qui se dérègle
+#
+# ### Deux joueurs qui se tournent autour
+#
+# Le plus petit jeu du monde : $V(x, y) = xy$. Un joueur choisit $x$ et veut $V$ petit, l'autre
+# choisit $y$ et veut $V$ grand. L'équilibre est en $(0, 0)$. Que donne la descente de gradient ?
+
 
 # %%
+def bilinear_game(turns=200, rate=0.1, alternate=False):
+    """Trajectoire (turns + 1, 2) de x et y, partis de (1, 0)."""
+    x, y = 1.0, 0.0
+    path = [(x, y)]
+    for _ in range(turns):
+        new_y = y + rate * x
+        x = x - rate * (new_y if alternate else y)
+        y = new_y
+        path.append((x, y))
+    return np.array(path)
+
+
+together, in_turn = bilinear_game(), bilinear_game(alternate=True)
+fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.2))
+for ax, path_of, name in zip(
+    axes, (together, in_turn), ("en même temps", "tour à tour")
+):
+    ax.plot(*path_of.T, lw=1.2)
+    ax.plot(0, 0, "*", color=COLOURS[1], ms=12)
+    ax.set(title=name, xlabel="x", ylabel="y", aspect="equal")
+radius = float(np.hypot(*together[-1]))
+figures.show(
+    fig,
+    alt="Deux trajectoires dans le plan. En même temps : une spirale qui s'éloigne de l'équilibre, "
+    f"jusqu'à {number(radius)} après deux cents tours. Tour à tour : une boucle fermée autour de lui.",
+)
+radii = np.hypot(*in_turn.T)
+verdict("gan-oscillation", bool(radius > 1.5 and radii.min() > 0.8))
+
+# %% [markdown]
+# Aucune des deux façons n'atteint l'équilibre, aussi petit que soit le pas. Jouer tour à tour,
+# comme le demande le document, ne converge pas non plus ; mais cela ne diverge pas. Les pertes d'un
+# GAN oscillent pour cette raison : chacun court après l'autre. Une perte qui ne descend pas n'est
+# pas un échec, une perte qui descend n'est pas une réussite.
+#
+# ### L'anneau
+#
+# Pour voir un effondrement, prenons des « images » de deux nombres : huit gaussiennes sur un
+# cercle. Un bon générateur doit atteindre les huit ***modes*** de cette distribution.
+
+# %%
+MODES = 8
+
+RING_STEPS = runtime.pick(quick=2, full=3_000)
+
+RING_SIGMA = 0.1
+
+
+def centres():
+    angles = 2 * np.pi * np.arange(MODES) / MODES
+    return 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def ring(n, seed=0):
+    """Points de huit gaussiennes sur un cercle de rayon 2, et leur numéro."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(MODES, size=n)
+    points = centres()[labels] + RING_SIGMA * rng.standard_normal((n, 2))
+    return points.astype("float32"), labels.astype("int32")
+
+
+# %%
+
+
+def reached(points):
+    """Modes atteints (1 % des points au moins) et part des points à moins de 4 sigmas."""
+    distances = pairwise_distances(points, centres())
+    good = distances.min(axis=1) < 4 * RING_SIGMA
+    share = np.bincount(distances[good].argmin(axis=1), minlength=MODES) / len(points)
+    return {"modes": int((share >= 0.01).sum()), "good": float(good.mean())}
+
+
+# %% [markdown]
+# Un mode est *atteint* s'il reçoit au moins 1 % des points, à moins de quatre écarts types de son
+# centre. La section suivante compare toutes les variantes ; définissons-les d'abord.
+
+# %% [markdown]
+# ## Les variantes
+#
+# ### Quatre remèdes de praticien
+#
+# - **Étiquettes lissées** : 0,9 au lieu de 1 pour les vraies images, pour que $D$ ne soit jamais
+#   sûr de lui.
+# - **Bruit d'instance** : un bruit gaussien sur tout ce que voit $D$ ; les deux distributions se
+#   recouvrent alors toujours.
+# - **Norme spectrale** : chaque noyau de $D$ est divisé par sa plus grande valeur singulière, ce qui
+#   borne la pente de $D$.
+# - **Deux vitesses** : $D$ apprend quatre fois plus vite que $G$.
+#
+# ### WGAN
+#
+# La distance de Wasserstein a une forme duale : c'est le plus grand écart de moyennes qu'une
+# fonction de pente au plus 1 puisse faire entre les deux distributions,
+#
+# $$W(p, q) = \max_{\lVert f \rVert_L \le 1} \mathbb{E}_{x \sim p}[f(x)] - \mathbb{E}_{x \sim q}[f(x)]$$
+#
+# Le discriminateur devient un ***critique*** : plus de sigmoïde, un score. Pour borner sa pente,
+# WGAN rogne ses poids (`Clip`) ; WGAN-GP ajoute à sa perte une ***pénalité de gradient***,
+# $\lambda\,(\lVert \nabla_x f \rVert - 1)^2$, sur des points pris entre vraies et fausses images :
+# c'est la méthode `steepness` de notre classe. Le critique joue plusieurs tours pour un du
+# générateur.
+
+# %%
+
+
 @keras.saving.register_keras_serializable(package="vision")
 def d_smoothed(real, fake):
     """Étiquette 0,9 aux vraies images."""
@@ -665,6 +1748,9 @@ def d_wasserstein(real, fake):
 @keras.saving.register_keras_serializable(package="vision")
 def g_wasserstein(fake):
     return -ops.mean(fake)
+
+
+# %%
 
 
 @keras.saving.register_keras_serializable(package="vision")
@@ -707,10 +1793,49 @@ class SpectralNorm(keras.constraints.Constraint):
 
 
 # %% [markdown]
-# ## StyleGAN
-
+# Toutes ces pertes, comparées à un calcul indépendant, avec NumPy et les probabilités :
 
 # %%
+scores_real = np.random.default_rng(0).normal(1, 2, 50)
+scores_fake = np.random.default_rng(1).normal(-1, 2, 50)
+p_real, p_fake = (1 / (1 + np.exp(-s)) for s in (scores_real, scores_fake))
+EXPECTED = {
+    "entropie croisée": -np.log(p_real).mean() - np.log(1 - p_fake).mean(),
+    "lissée": -(0.9 * np.log(p_real) + 0.1 * np.log(1 - p_real)).mean()
+    - np.log(1 - p_fake).mean(),
+    "saturante": np.log(1 - p_fake).mean(),
+    "non saturante": -np.log(p_fake).mean(),
+    "critique": scores_fake.mean() - scores_real.mean(),
+    "générateur de WGAN": -scores_fake.mean(),
+}
+real32, fake32 = scores_real.astype("float32"), scores_fake.astype("float32")
+COMPUTED = (
+    d_cross_entropy(real32, fake32),
+    d_smoothed(real32, fake32),
+    g_saturating(fake32),
+    g_non_saturating(fake32),
+    d_wasserstein(real32, fake32),
+    g_wasserstein(fake32),
+)
+gaps = [abs(float(a) - b) for a, b in zip(COMPUTED, EXPECTED.values())]
+print(f"plus grand écart sur {len(gaps)} pertes : {max(gaps):.1e}")
+
+# %% [markdown]
+# ### Un GAN conditionnel
+#
+# Le GAN conditionnel donne la classe aux deux réseaux : une table (`Embedding`) la change en
+# nombres, collés au bruit pour $G$, à l'image pour $D$. On peut alors *demander* une robe.
+#
+# ### Les idées de StyleGAN
+#
+# StyleGAN sépare trois choses. Un **réseau de correspondance** change le bruit $z$ en un
+# ***style*** $w$. Le dessin part d'une constante apprise ; à chaque niveau, du plus grossier au
+# plus fin, le style règle la force de chaque canal : c'est la ***convolution modulée***. Un bruit
+# par pixel, d'amplitude apprise, s'occupe des détails sans importance.
+
+# %%
+
+
 @keras.saving.register_keras_serializable(package="vision")
 class ModulatedConv2D(layers.Layer):
     """Convolution 3 × 3 dont un style règle chaque canal d'entrée, puis renormalisée."""
@@ -741,6 +1866,9 @@ class ModulatedConv2D(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"filters": self.filters}
+
+
+# %%
 
 
 @keras.saving.register_keras_serializable(package="vision")
@@ -787,6 +1915,8 @@ class LearnedConstant(layers.Layer):
 
 
 # %%
+
+
 def mapping_network(latent=LATENT, depth=3):
     """z -> w : le bruit, ramené sur une sphère, devient un style."""
     x = z = keras.Input((latent,))
@@ -820,10 +1950,13 @@ def style_generator(side=SIDE, filters=FILTERS, channels=1, latent=LATENT):
 
 
 # %% [markdown]
-# ## recettes
-
+# ### Les recettes
+#
+# Chaque variante ne change que quelques réglages ; tout le reste est commun.
 
 # %%
+
+
 class Recipe(NamedTuple):
     """Ce qui change d'une variante à l'autre ; le reste est commun."""
 
@@ -840,6 +1973,7 @@ class Recipe(NamedTuple):
 
 
 WASSERSTEIN = (d_wasserstein, g_wasserstein)
+
 RECIPES = {
     "perte saturante": Recipe(losses=(d_cross_entropy, g_saturating)),
     "de base": Recipe(),
@@ -858,12 +1992,22 @@ RECIPES = {
     ),
     "conditionnel": Recipe(classes=10),
 }
+
 ON_RING = RECIPES | {"WGAN-GP": RECIPES["WGAN-GP"]._replace(penalty=1.0)}
+
 ON_IMAGES = RECIPES | {
     "à style": Recipe(network="style", rates=(2e-4, 1e-3)),
     "dense": Recipe(network="dense"),
     "générateur pressé": Recipe(rates=(2e-4, 5e-3)),
 }
+
+
+# %% [markdown]
+# Trois recettes de plus, sur les images : le générateur à style, un GAN tout en couches denses
+# (celui de 2014), et un générateur vingt-cinq fois trop pressé, pour le voir s'effondrer. Sur
+# l'anneau, la pénalité vaut 1 au lieu de 10 : ce coefficient dépend de l'échelle des données.
+
+# %%
 
 
 def mlp(inputs, outputs, widths, constraint=None, noise=0.0, classes=0, name=None):
@@ -883,6 +2027,9 @@ def mlp(inputs, outputs, widths, constraint=None, noise=0.0, classes=0, name=Non
     if len(outputs) == 3:
         x = layers.Activation("tanh")(layers.Reshape(outputs)(x))
     return keras.Model(entries if classes else first, x, name=name)
+
+
+# %%
 
 
 def image_networks(recipe):
@@ -908,25 +2055,22 @@ def make_gan(recipe, networks, seed, faster=1):
 
 
 # %% [markdown]
-# ### anneau
+# Avant de jouer, le garde-fou : dans chaque recette, chaque tour ne déplace que son réseau.
 
 # %%
-MODES = 8
-RING_STEPS = runtime.pick(quick=2, full=3_000)
-RING_SIGMA = 0.1
+few = slice(4)
+for recipe in ON_IMAGES.values():
+    labels = (ops.convert_to_tensor(y_train[few], "int32"),) if recipe.classes else ()
+    gan = make_gan(recipe, image_networks, seed=0)
+    check_turns(gan, x_train[few], labels)
+print(
+    f"{len(ON_IMAGES)} recettes, {2 * len(ON_IMAGES)} tours : un seul réseau bouge à chaque fois"
+)
 
+# %% [markdown]
+# ### Sur l'anneau
 
-def centres():
-    angles = 2 * np.pi * np.arange(MODES) / MODES
-    return 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def ring(n, seed=0):
-    """Points de huit gaussiennes sur un cercle de rayon 2, et leur numéro."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(MODES, size=n)
-    points = centres()[labels] + RING_SIGMA * rng.standard_normal((n, 2))
-    return points.astype("float32"), labels.astype("int32")
+# %%
 
 
 def ring_networks(recipe):
@@ -934,14 +2078,6 @@ def ring_networks(recipe):
     return generator, mlp(
         (2,), (1,), (64, 64), recipe.constraint, recipe.noise, recipe.classes
     )
-
-
-def reached(points):
-    """Modes atteints (1 % des points au moins) et part des points à moins de 4 sigmas."""
-    distances = pairwise_distances(points, centres())
-    good = distances.min(axis=1) < 4 * RING_SIGMA
-    share = np.bincount(distances[good].argmin(axis=1), minlength=MODES) / len(points)
-    return {"modes": int((share >= 0.01).sum()), "good": float(good.mean())}
 
 
 def ring_game(recipe, seed, steps=RING_STEPS):
@@ -967,6 +2103,9 @@ def ring_game(recipe, seed, steps=RING_STEPS):
     }
 
 
+# %%
+
+
 def ring_run():
     return {
         name: [ring_game(recipe, seed) for seed in SEEDS]
@@ -976,8 +2115,93 @@ def ring_run():
 
 on_ring = experiment("ring", ring_run)
 
+
+# %%
+def ring_row(name, games):
+    modes = " ; ".join(str(game["modes"]) for game in games)
+    good = percent(np.mean([game["good"] for game in games]))
+    return name, modes, good, spread([game["frechet"] for game in games], 2)
+
+
+games = on_ring.values
+ranked = sorted(
+    games, key=lambda name: np.mean([game["frechet"] for game in games[name]])
+)
+runtime.show_table(
+    ["variante", "modes", "bien placés", "Fréchet"],
+    [ring_row(name, games[name]) for name in ranked],
+)
+
+
+# %%
+def scatter(ax, points, title):
+    ax.plot(*np.transpose(points), ".", ms=3, color=COLOURS[1])
+    ax.plot(*centres().T, "o", ms=9, mfc="none", color=COLOURS[0])
+    ax.set(
+        title=title, xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect="equal"
+    )
+    ax.title.set_fontsize(11)
+
+
+shown = (
+    "de base",
+    "deux vitesses",
+    "norme spectrale",
+    "WGAN",
+    "WGAN-GP",
+    "conditionnel",
+)
+fig, axes = plt.subplots(2, 3, figsize=(figures.WIDTH, 4.4))
+for ax, name in zip(axes.flat, shown):
+    game = games[name][0]
+    scatter(ax, game["clouds"][-1], f"{name} : {game['modes']}")
+figures.show(
+    fig,
+    alt="Six nuages de points dessinés, sur huit cercles qui marquent les modes. Modes atteints : "
+    + ", ".join(f"{name}, {games[name][0]['modes']}" for name in shown)
+    + ".",
+)
+
+# %%
+fig = figures.curves(
+    {
+        name: [game["modes_path"] for game in games[name]]
+        for name in ("de base", "norme spectrale", "WGAN-GP")
+    },
+    xlabel="douzième de la partie",
+    ylabel="modes atteints",
+)
+figures.show(
+    fig,
+    alt="Modes atteints au fil de la partie, en moyenne sur les graines : la recette de base en gagne "
+    "puis en perd, la norme spectrale et WGAN-GP les gardent.",
+)
+full = on_ring.full
+verdict(
+    "gan-collapse",
+    full and min(g["modes"] for g in full["de base"] + full["deux vitesses"]),
+)
+verdict(
+    "gan-wgan",
+    full
+    and float(
+        np.mean([g["modes"] for g in full["WGAN-GP"]])
+        - np.mean([g["modes"] for g in full["de base"]])
+    ),
+)
+
+# %% [markdown]
+# PROSE-RING
+
+# %% [markdown]
+# ### Le réglage
+#
+# Trois pas d'apprentissage, trois valeurs de $\beta_1$, la recette de base : on compte les parties
+# réussies (six modes au moins, et neuf points sur dix bien placés).
+
 # %%
 RATES = (1e-5, 2e-4, 4e-3)
+
 BETAS = (0.0, 0.5, 0.9)
 
 
@@ -998,6 +2222,40 @@ sensitivity = experiment("sensitivity", sensitivity_run)
 
 
 # %%
+def success(games, modes=6):
+    return float(np.mean([game["modes"] >= modes for game in games]))
+
+
+cells = sensitivity.values["cells"]
+rows = []
+for rate in RATES:
+    line = [cell for cell in cells if cell["rate"] == rate]
+    rows.append(
+        [
+            f"{5 * rate:.0e}".replace("e-0", " × 10⁻").replace("5 × 10⁻5", "5 × 10⁻⁵"),
+            *(
+                f"{np.mean([g['modes'] for g in cell['games']]):.1f}".replace(".", ",")
+                for cell in line
+            ),
+        ]
+    )
+runtime.show_table(["pas", *(f"β₁ = {number(b, 1)}" for b in BETAS)], rows)
+averages = [np.mean([game["modes"] for game in cell["games"]]) for cell in cells]
+full = sensitivity.full
+verdict("gan-sensitivity", full and float(max(averages) - min(averages)))
+
+# %% [markdown]
+# PROSE-SENS
+
+# %% [markdown]
+# ### Sur les images
+
+# %%
+IMAGE_NAMES = runtime.pick(
+    quick=("de base", "WGAN-GP", "conditionnel", "à style"), full=tuple(ON_IMAGES)
+)
+
+
 def image_game(recipe, seed):
     gan = make_gan(recipe, image_networks, seed)
     play(gan, x_train, y_train if recipe.classes else None)
@@ -1010,8 +2268,8 @@ def image_game(recipe, seed):
 def images_run():
     classifier()
     found = {}
-    for name, recipe in ON_IMAGES.items():
-        games = [image_game(recipe, seed) for seed in SEEDS]
+    for name in IMAGE_NAMES:
+        games = [image_game(ON_IMAGES[name], seed) for seed in SEEDS]
         found[name] = {
             "games": [measures for measures, _ in games],
             "images": as_text(games[0][1]),
@@ -1021,8 +2279,59 @@ def images_run():
 
 on_images = experiment("images", images_run)
 
+# %%
+found = on_images.values
+by_distance = sorted(
+    found, key=lambda name: np.mean([g["fid"] for g in found[name]["games"]])
+)
+runtime.show_table(
+    MEASURES, [measures_row(name, found[name]["games"]) for name in by_distance]
+)
 
 # %%
+here = on_images.here
+fig, axes = plt.subplots(len(here), 1, figsize=(figures.WIDTH, 0.75 * len(here)))
+for ax, (name, game) in zip(axes, here.items()):
+    images = as_images(game["images"])[:10]
+    ax.imshow(montage(images, 10)[..., 0], vmin=0, vmax=255)
+    ax.set(xticks=[], yticks=[])
+    ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11)
+    ax.spines[:].set_visible(False)
+figures.show(
+    fig,
+    alt=f"Dix images de chacune des {len(here)} variantes, une ligne par variante.",
+)
+
+# %%
+full = on_images.full
+asked = found["conditionnel"]["games"]
+print(
+    f"conditionnel : {percent(np.mean([g['asked'] for g in asked]))} des images sont de la classe demandée, d'après le juge"
+)
+verdict(
+    "gan-conditional",
+    full and float(np.mean([g["asked"] for g in full["conditionnel"]["games"]])),
+)
+
+
+def mean_fid(name):
+    return float(np.mean([game["fid"] for game in full[name]["games"]]))
+
+
+verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
+
+# %% [markdown]
+# PROSE-IMAGES
+
+# %% [markdown]
+# ### La perte du critique dit-elle la qualité ?
+#
+# L'article de WGAN promet une perte que l'on puisse lire : elle estime une distance, donc elle
+# devrait baisser quand les images s'améliorent.
+
+# %%
+
+
 def followed(recipe):
     """Perte du discriminateur et distance de Fréchet, dix fois en chemin."""
     classifier()
@@ -1044,35 +2353,37 @@ def critic_run():
 
 critic = experiment("critic", critic_run)
 
+# %%
+runs = critic.values
+correlations = {
+    name: float(spearmanr(np.abs(run["loss"]), run["fid"]).statistic)
+    if len(run["fid"]) > 2
+    else float("nan")
+    for name, run in runs.items()
+}
+fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.2))
+for ax, (name, run) in zip(axes, runs.items()):
+    ax.plot(run["fid"], np.abs(run["loss"]), "o-")
+    ax.set(title=name, xlabel="distance de Fréchet", ylabel="perte, en valeur absolue")
+figures.show(
+    fig,
+    alt="Perte du discriminateur contre distance de Fréchet, dix points d'une même partie. Corrélation "
+    "de rang : "
+    + ", ".join(f"{name}, {number(c)}" for name, c in correlations.items())
+    + ".",
+)
+
+# %% [markdown]
+# PROSE-CRITIC
+
+# %% [markdown]
+# ## Le style, sur des visages dessinés
+#
+# StyleGAN est connu pour ses visages. Dans ce cours, aucun visage réel n'est publié : les nôtres
+# sont dessinés par un programme, avec une coupe, des lunettes, une barbe, une couleur. Le même
+# réseau, en couleurs, apprend à en dessiner d'autres.
 
 # %%
-def bias_run():
-    """Le juge ; et la distance entre deux tirages de vraies images, selon leur nombre."""
-    features, classes = seen_by_judge(x_test)
-    sizes = [
-        n for n in (50, 100, 200, 500, 1_000, 2_000, 5_000) if 2 * n <= len(x_test)
-    ]
-    rng = np.random.default_rng(0)
-
-    def between_halves(n):
-        rows = rng.permutation(len(features))[: 2 * n]
-        return frechet_distance(features[rows[:n]], features[rows[n:]])
-
-    noise = rng.uniform(-1, 1, x_test[:SAMPLES].shape).astype("float32")
-    return {
-        "accuracy": float(np.mean(classes == y_test)),
-        "sizes": sizes,
-        "distances": [[between_halves(n) for _ in range(5)] for n in sizes],
-        "train": judged(x_train[:SAMPLES]),
-        "noise": judged(noise),
-    }
-
-
-bias = experiment("bias", bias_run)
-
-# %%
-STYLE_STEPS = runtime.pick(quick=1, full=6_000, cpu=1_500)
-PSIS = (0.3, 0.5, 0.7, 1.0, 1.3)
 
 
 def styles_of(generator, z):
@@ -1092,22 +2403,7 @@ def truncated(generator, z, psi):
     return from_styles(generator, np.repeat(w[:, None], levels, axis=1))
 
 
-def truncation_run():
-    """Un StyleGAN réduit sur les vêtements : ce que coûte et rapporte la troncature."""
-    classifier()
-    gan = make_gan(ON_IMAGES["à style"], image_networks, seed=0)
-    play(gan, x_train, steps=STYLE_STEPS)
-    z = np.random.default_rng(1).standard_normal((SAMPLES, LATENT), "float32")
-    found = {str(psi): judged(truncated(gan.generator, z, psi)) for psi in PSIS}
-    images = [truncated(gan.generator, z, psi)[:8] for psi in PSIS]
-    return {"psi": found, "images": as_text(np.stack(images))}
-
-
-truncation = experiment("truncation", truncation_run)
-
 # %%
-FACES = runtime.pick(quick=64, full=20_000, cpu=3_000)
-FACE_STEPS = runtime.pick(quick=1, full=8_000, cpu=2_000)
 
 
 def mixed(generator, w_a, w_b, levels):
@@ -1124,6 +2420,31 @@ def changes(before, after):
     grey = [images.mean(axis=3) for images in (before, after)]
     shape = [g - g.mean(axis=(1, 2), keepdims=True) for g in grey]
     return float(tint), float(np.abs(shape[1] - shape[0]).mean())
+
+
+# %%
+STYLE_STEPS = runtime.pick(quick=1, full=6_000, cpu=1_500)
+
+PSIS = (0.3, 0.5, 0.7, 1.0, 1.3)
+
+
+def truncation_run():
+    """Un StyleGAN réduit sur les vêtements : ce que coûte et rapporte la troncature."""
+    classifier()
+    gan = make_gan(ON_IMAGES["à style"], image_networks, seed=0)
+    play(gan, x_train, steps=STYLE_STEPS)
+    z = np.random.default_rng(1).standard_normal((SAMPLES, LATENT), "float32")
+    found = {str(psi): judged(truncated(gan.generator, z, psi)) for psi in PSIS}
+    images = [truncated(gan.generator, z, psi)[:8] for psi in PSIS]
+    return {"psi": found, "images": as_text(np.stack(images))}
+
+
+truncation = experiment("truncation", truncation_run)
+
+# %%
+FACES = runtime.pick(quick=64, full=20_000, cpu=3_000)
+
+FACE_STEPS = runtime.pick(quick=1, full=8_000, cpu=2_000)
 
 
 def faces_run():
@@ -1161,3 +2482,355 @@ def faces_run():
 
 
 faces = experiment("faces", faces_run)
+
+# %%
+real_faces, samples = (as_images(faces.here[key])[:12] for key in ("real", "samples"))
+figures.show(
+    picture(montage(np.concatenate([real_faces, samples]), 6)),
+    alt="En haut, douze visages dessinés par le programme du cours ; dessous, douze visages dessinés "
+    "par le générateur : cheveux, yeux, bouche et fond sont en place, un peu flous.",
+)
+
+# %% [markdown]
+# ### Mélanger deux styles
+#
+# Donnons aux niveaux grossiers (4 et 8 pixels) le style d'un visage B, et gardons aux niveaux fins
+# celui d'un visage A ; puis l'inverse.
+
+
+# %%
+def mixing_board(values, key):
+    """Première colonne : les visages B ; les autres : chaque visage A, avec un peu de B."""
+    sources, mixes = as_images(values["sources"]), as_images(values[key])
+    rows = [np.concatenate([source[None], row]) for source, row in zip(sources, mixes)]
+    return montage(np.concatenate(rows), 7)
+
+
+firsts = as_images(faces.here["samples"])[:6]
+blank = np.full((1, SIDE, SIDE, 3), 255, "uint8")
+for key, what in (("coarse", "grossiers"), ("fine", "fins")):
+    board = np.concatenate(
+        [montage(np.concatenate([blank, firsts]), 7), mixing_board(faces.here, key)]
+    )
+    figures.show(
+        picture(board, f"niveaux {what} pris à la colonne de gauche"),
+        alt=f"Un tableau de visages dessinés. En haut, six visages A ; à gauche, trois visages B ; au "
+        f"croisement, A avec les niveaux {what} de B.",
+    )
+
+# %%
+levels = [4 * 2**k for k in range(len(faces.values["changes"]))]
+runtime.show_table(
+    ["niveau", "teinte", "dessin"],
+    [
+        (f"{side} px", number(tint, 3), number(shape, 3))
+        for side, (tint, shape) in zip(levels, faces.values["changes"])
+    ],
+)
+full = faces.full
+tints, shapes = np.transpose(faces.values["changes"])
+share = shapes / (tints + shapes)
+verdict("gan-style-control", full and bool(share[:2].mean() > share[2:].mean()))
+
+# %% [markdown]
+# PROSE-FACES
+
+# %% [markdown]
+# ### La troncature
+#
+# Rapprochons les styles de leur moyenne : $w \leftarrow \bar w + \psi\,(w - \bar w)$. On échange de
+# la variété contre de la qualité. Mesurons l'échange sur les vêtements, puis regardons-le sur les
+# visages.
+
+# %%
+psis = [float(psi) for psi in truncation.values["psi"]]
+by_psi = list(truncation.values["psi"].values())
+fig = figures.curves(
+    {
+        "précision": [m["precision"] for m in by_psi],
+        "rappel": [m["recall"] for m in by_psi],
+    },
+    xlabel="ψ",
+    ylabel="part",
+    x=psis,
+)
+figures.show(
+    fig,
+    alt="Précision et rappel selon ψ. De "
+    f"{number(psis[0], 1)} à {number(psis[-1], 1)}, la précision passe de {percent(by_psi[0]['precision'])} à "
+    f"{percent(by_psi[-1]['precision'])}, le rappel de {percent(by_psi[0]['recall'])} à {percent(by_psi[-1]['recall'])}.",
+)
+rows = as_images(faces.here["psi"])
+figures.show(
+    picture(montage(rows.reshape(-1, *rows.shape[2:]), 6)),
+    alt="Cinq lignes de six visages dessinés par le générateur : en haut ψ vaut 0,3 et tous se "
+    "ressemblent ; en bas il vaut 1,3, et ils diffèrent davantage, avec plus de défauts.",
+)
+
+# %% [markdown]
+# PROSE-TRUNC
+
+# %% [markdown]
+# ### De vrais visages ?
+#
+# Un réseau comme celui-ci, mille fois plus gros, entraîné sur des photographies, dessine des
+# personnes qui n'existent pas, et que l'on ne distingue plus des vraies. Les mêmes outils servent
+# aux hypertrucages (*deepfakes*) : prêter à quelqu'un un visage, une voix, un acte. Trois repères.
+#
+# - **Consentement.** L'image d'une personne est une donnée personnelle : s'en servir pour entraîner un
+#   réseau demande une base légale ([RGPD](https://eur-lex.europa.eu/eli/reg/2016/679/oj), articles 4 et
+#   6). En France, diffuser le montage fait avec l'image d'une personne sans son accord, sans dire que
+#   c'en est un, est un délit ([code pénal, article
+#   226-8](https://www.legifrance.gouv.fr/codes/article_lc/LEGIARTI000049571542)).
+# - **Transparence.** Le règlement européen sur l'intelligence artificielle
+#   ([2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj), article 50) demande de signaler les
+#   images ainsi produites.
+# - **Détection.** Un détecteur entraîné sur un générateur reconnaît souvent ceux de la même famille
+#   ([Wang et al., 2020](https://arxiv.org/abs/1912.11035)), et échoue sur d'autres ; c'est encore un
+#   discriminateur, et tout discriminateur peut servir à entraîner un meilleur faussaire.
+
+# %% [markdown]
+# ## Robustesse
+#
+# ### Une grille de mauvais traitements
+#
+# Un lot d'une seule image au pas de 0,01, un lot de soixante-quatre au pas de 0,00001 : une perte
+# peut être mauvaise, jamais `nan`. (Les tests du cours essaient toute la grille entre les deux.)
+
+# %%
+HARSH = ((1, 1e-2), (64, 1e-5))  # images par lot, pas d'apprentissage
+
+
+def worst_treatments(recipe):
+    """Pertes de deux tours, pour de très petits et très grands lots et pas."""
+    found = []
+    for batch, rate in HARSH:
+        harsh = recipe._replace(rates=(rate, rate), d_steps=1)
+        gan = make_gan(harsh, ring_networks, seed=0)
+        x, y = ring(batch)
+        labels = y if recipe.classes else None
+        found += [gan.train_on_batch(x, labels)["d_loss"] for _ in range(2)]
+    return found
+
+
+losses = {name: worst_treatments(recipe) for name, recipe in ON_RING.items()}
+if not all(np.isfinite(values).all() for values in losses.values()):
+    raise AssertionError("Une perte n'est plus un nombre.")
+print(f"{sum(map(len, losses.values()))} pertes, toutes finies")
+
+# %% [markdown]
+# ### Enregistrer, relire
+#
+# Chaque réseau entraîné, couches maison comprises, doit se relire et rendre les mêmes images.
+
+
+# %%
+def saved_and_read(gan, z, labels=()):
+    """Plus grand écart entre les images d'un GAN et celles de sa copie relue."""
+    with TemporaryDirectory() as folder:
+        gan.save(f"{folder}/gan.keras")
+        again = keras.saving.load_model(f"{folder}/gan.keras")
+    return float(
+        np.abs(
+            draw(gan.generator, z, *labels) - draw(again.generator, z, *labels)
+        ).max()
+    )
+
+
+z = np.random.default_rng(0).standard_normal((4, LATENT), "float32")
+kept = {}
+for name in ("norme spectrale", "WGAN-GP", "conditionnel", "à style"):
+    labels = (np.arange(4),) if ON_IMAGES[name].classes else ()
+    kept[name] = saved_and_read(
+        make_gan(ON_IMAGES[name], image_networks, seed=0), z, labels
+    )
+print(f"{len(kept)} recettes relues, plus grand écart : {max(kept.values()):.1e}")
+
+# %% [markdown]
+# ## À retenir
+#
+# RETENIR
+
+# %% [markdown]
+# ## Exercices
+#
+# ### 1. Prédire, puis exécuter
+#
+# En un point $x$, la densité des vraies images vaut 0,3 et celle du générateur 0,1. Que répond le
+# meilleur discriminateur ? Et que vaut $V(D^*, G)$ quand les deux distributions sont égales ?
+# Remplacez les `None`.
+
+# %%
+my_answer = None
+my_value = None
+
+predict("D*(x)", my_answer, 0.3 / (0.3 + 0.1))
+predict("V à l'équilibre", my_value, -2 * np.log(2))
+
+# %% [markdown]
+# <details>
+# <summary>Solution</summary>
+#
+# $D^* = 0{,}3 / 0{,}4 = 0{,}75$. À l'équilibre $D^*$ vaut un demi partout : $V = 2 \log \tfrac12 =
+# -\log 4 \approx -1{,}386$. Un discriminateur à 50 % n'est donc pas un mauvais signe en soi... s'il
+# est le meilleur possible ; un discriminateur paresseux donne la même valeur.
+#
+# </details>
+
+# %% [markdown]
+# ### 2. La perte à charnière
+#
+# SAGAN et BigGAN emploient la *perte à charnière* : le discriminateur veut un score d'au moins 1
+# pour les vraies images et d'au plus −1 pour les fausses, et ne se soucie plus de celles qui y
+# sont.
+#
+# $$L_D = \mathbb{E}[\max(0, 1 - s_{\text{vraie}})] + \mathbb{E}[\max(0, 1 + s_{\text{fausse}})]$$
+#
+# Écrivez-la, avec NumPy ou `ops`.
+
+
+# %%
+def my_hinge(real, fake):
+    raise NotImplementedError
+
+
+# %% tags=["hide-input"] cellView="form"
+# @title Vérifier l'exercice 2
+def hinge_solution(real, fake):
+    return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake))
+
+
+def hinge_same_side(real, fake):
+    return ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 - fake))
+
+
+def hinge_no_margin(real, fake):
+    return ops.mean(ops.relu(-real)) + ops.mean(ops.relu(fake))
+
+
+def hinge_sum(real, fake):
+    return ops.sum(ops.relu(1 - real)) + ops.sum(ops.relu(1 + fake))
+
+
+EXERCISE_HINGE = Exercise(
+    title="Exercice 2",
+    reference=hinge_solution,
+    cases=[
+        (np.array([2.0, 0.5, -1.0], "float32"), np.array([-2.0, 0.0, 3.0], "float32")),
+        (np.array([0.0, 1.0], "float32"), np.array([-0.5, -3.0], "float32")),
+    ],
+    mistakes={
+        "Les fausses images doivent descendre sous −1 : leur signe change.": hinge_same_side,
+        "Il manque la marge de 1.": hinge_no_margin,
+        "La perte est une moyenne, pas une somme.": hinge_sum,
+    },
+)
+EXERCISE_HINGE.check(my_hinge)
+
+# %% tags=["hide-cell"] cellView="form"
+# @title Solution de l'exercice 2
+# relu(x) est max(0, x) ; une vraie image de score 2 ne compte plus.
+EXERCISE_HINGE.check(hinge_solution)
+
+# %% [markdown]
+# ### 3. Compter les modes
+#
+# Écrivez la fonction qui compte les classes atteintes par un générateur : `classes` est la classe
+# que le juge donne à chaque image, `least` la part minimale pour qu'une classe compte comme
+# atteinte.
+
+
+# %%
+def my_reached_classes(classes, least=0.02):
+    raise NotImplementedError
+
+
+# %% tags=["hide-input"] cellView="form"
+# @title Vérifier l'exercice 3
+def reached_solution(classes, least=0.02):
+    shares = np.bincount(classes) / len(classes)
+    return int((shares >= least).sum())
+
+
+def reached_any(classes, least=0.02):
+    return len(np.unique(classes))
+
+
+def reached_counts(classes, least=0.02):
+    return int((np.bincount(classes) >= least).sum())
+
+
+EXERCISE_CLASSES = Exercise(
+    title="Exercice 3",
+    reference=reached_solution,
+    cases=[
+        (np.repeat([0, 3, 7], [60, 39, 1]),),
+        (np.repeat([1, 2], [50, 50]), 0.6),
+        (np.arange(100) % 10,),
+    ],
+    mistakes={
+        "Une seule image ne suffit pas : comparez la part de chaque classe à `least`.": reached_any,
+        "Comparez des parts, pas des nombres d'images.": reached_counts,
+    },
+)
+EXERCISE_CLASSES.check(my_reached_classes)
+
+# %% tags=["hide-cell"] cellView="form"
+# @title Solution de l'exercice 3
+# bincount compte, la division donne les parts, la comparaison choisit.
+EXERCISE_CLASSES.check(reached_solution)
+
+# %% [markdown]
+# ### 4. Expliquer
+#
+# Un camarade vous montre un GAN dont la perte du générateur baisse régulièrement depuis une heure,
+# et dont le discriminateur ne dépasse plus 50 % de réussite. Il en conclut que l'équilibre est
+# proche. Que lui demandez-vous de mesurer ?
+#
+# <details>
+# <summary>Solution</summary>
+#
+# Trois choses. Le discriminateur apprend-il encore (ses poids bougent-ils) ? Avec le code du
+# document, il ne bouge jamais, et le générateur gagne contre un expert figé. Ensuite la qualité,
+# par un juge extérieur : distance de Fréchet et précision. Enfin la variété : rappel, ou classes
+# atteintes. Un générateur effondré sur une image qui trompe un discriminateur affaibli a une perte
+# excellente.
+#
+# </details>
+
+# %% [markdown]
+# ### 5. Pour aller plus loin
+#
+# Sur l'anneau, la recette « deux vitesses » fait ici perdre des modes. Essayez l'inverse : un
+# générateur quatre fois plus rapide que le discriminateur. Combien de modes restent ? Puis donnez
+# au discriminateur des paquets de deux points au lieu d'un seul (l'idée de *PacGAN*) : que devient
+# l'effondrement ?
+
+# %% [markdown]
+# ## Ce que nous avons vérifié
+
+# %%
+summary()
+
+# %% [markdown]
+# ## Références
+#
+# - I. Goodfellow et al., [Generative adversarial networks](https://arxiv.org/abs/1406.2661), 2014.
+# - A. Radford et al., [Unsupervised representation learning with deep convolutional
+#   GANs](https://arxiv.org/abs/1511.06434), 2015 : DCGAN.
+# - M. Arjovsky et al., [Wasserstein GAN](https://arxiv.org/abs/1701.07875), 2017 ; I. Gulrajani et
+#   al., [Improved training of Wasserstein GANs](https://arxiv.org/abs/1704.00028), 2017.
+# - M. Mirza, S. Osindero, [Conditional generative adversarial
+#   nets](https://arxiv.org/abs/1411.1784), 2014.
+# - T. Karras et al., [A style-based generator architecture](https://arxiv.org/abs/1812.04948), 2019,
+#   et [Analyzing and improving the image quality of StyleGAN](https://arxiv.org/abs/1912.04958), 2020.
+# - T. Salimans et al., [Improved techniques for training GANs](https://arxiv.org/abs/1606.03498),
+#   2016 : étiquettes lissées ; C. K. Sønderby et al., [Amortised MAP
+#   inference](https://arxiv.org/abs/1610.04490), 2017 : bruit d'instance.
+# - T. Miyato et al., [Spectral normalization](https://arxiv.org/abs/1802.05957), 2018.
+# - M. Heusel et al., [GANs trained by a two time-scale update
+#   rule](https://arxiv.org/abs/1706.08500), 2017 : deux vitesses, et la distance de Fréchet.
+# - T. Kynkäänniemi et al., [Improved precision and recall](https://arxiv.org/abs/1904.06991), 2019.
+# - L. Mescheder et al., [Which training methods for GANs do actually
+#   converge?](https://arxiv.org/abs/1801.04406), 2018 : les oscillations.
+# - Z. Lin et al., [PacGAN](https://arxiv.org/abs/1712.04086), 2018.

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from utils.autodiff import value_and_grad
+from utils.autodiff import (
+    compiled,
+    input_gradients,
+    loss_and_gradients,
+    value_and_grad,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -137,3 +142,101 @@ def test_jit_really_compiles_with_xla():
     assert value_and_grad(fn, np.ones(2))[1].tolist() == [1, 1]
     with pytest.raises(Exception, match="XLA|compile|Unsupported|unsupported"):
         value_and_grad(fn, np.ones(2), jit=True)
+
+
+# --- A training step of one's own
+
+
+def network():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.Dense(4),
+            layers.Activation("tanh"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Dense(1),
+        ]
+    )
+
+
+def numbers(variables):
+    return [ops.convert_to_numpy(v).copy() for v in variables]
+
+
+def test_gradients_of_some_variables_only():
+    model, x = network(), RNG.normal(size=(8, 3)).astype("float32")
+    chosen = model.layers[0].trainable_variables
+
+    def loss():
+        y = ops.sum(ops.square(model.layers[0](x)))
+        return y, {"twice": 2 * y}
+
+    (value, aux), (kernel, bias) = loss_and_gradients(loss, chosen, model.variables)
+    y = x @ ops.convert_to_numpy(chosen[0]) + ops.convert_to_numpy(chosen[1])
+    assert float(value) == pytest.approx((y**2).sum(), rel=1e-4)
+    assert float(aux["twice"]) == pytest.approx(2 * float(value), rel=1e-5)
+    assert ops.convert_to_numpy(kernel) == pytest.approx(
+        2 * x.T @ y, rel=1e-3, abs=1e-3
+    )
+    assert ops.convert_to_numpy(bias) == pytest.approx(
+        2 * y.sum(axis=0), rel=1e-3, abs=1e-3
+    )
+
+
+def test_a_variable_that_does_not_count_has_a_zero_gradient():
+    model = network()
+    last = model.layers[-1].trainable_variables
+    x = ops.ones((2, 3))
+    _, gradients = loss_and_gradients(
+        lambda: (ops.sum(model.layers[0](x)), None), last, model.variables
+    )
+    assert all(not ops.convert_to_numpy(g).any() for g in gradients)
+
+
+@pytest.mark.parametrize("compile_it", [True, False])
+def test_a_step_trains_and_updates_statistics_and_seeds(compile_it):
+    model, optimizer = network(), keras.optimizers.Adam(0.01)
+    optimizer.build(model.trainable_variables)
+    state = [*model.variables, *optimizer.variables]
+    x = RNG.normal(size=(16, 3)).astype("float32")
+
+    def step(x):
+        def loss():
+            y = ops.mean(ops.square(model(x, training=True) - 1))
+            return y, None
+
+        (value, _), gradients = loss_and_gradients(
+            loss, model.trainable_variables, state
+        )
+        optimizer.apply(gradients, model.trainable_variables)
+        return value
+
+    run = compiled(step, state) if compile_it else step
+    before = numbers(model.variables)
+    values = [float(run(ops.convert_to_tensor(x))) for _ in range(30)]
+    assert all(
+        (a != b).any() for a, b in zip(before, numbers(model.variables), strict=True)
+    )
+    assert int(optimizer.iterations) == 30
+    assert np.mean(values[-5:]) < values[0]
+    assert len(set(values)) > 25  # dropout draws again at each step
+
+
+def test_input_gradients_can_be_differentiated_again():
+    dense = layers.Dense(1, use_bias=False)
+    dense.build((None, 2))
+    dense.kernel.assign([[3.0], [4.0]])
+    x = ops.convert_to_tensor(RNG.normal(size=(5, 2)).astype("float32"))
+
+    def loss():
+        slopes = input_gradients(dense, x)
+        return ops.mean(ops.sum(ops.square(slopes), axis=1)), slopes
+
+    (value, slopes), (gradient,) = loss_and_gradients(
+        loss, dense.trainable_variables, dense.variables
+    )
+    assert ops.convert_to_numpy(slopes) == pytest.approx(np.tile([3.0, 4.0], (5, 1)))
+    assert float(value) == pytest.approx(25)
+    assert ops.convert_to_numpy(gradient) == pytest.approx(np.array([[6.0], [8.0]]))
