@@ -196,7 +196,7 @@ def test_a_variable_that_does_not_count_has_a_zero_gradient():
 
 
 @pytest.mark.parametrize("compile_it", [True, False])
-def test_a_step_trains_and_updates_statistics_and_seeds(compile_it):
+def test_a_step_trains_updates_statistics_and_draws_again(compile_it):
     model, optimizer = network(), keras.optimizers.Adam(0.01)
     optimizer.build(model.trainable_variables)
     state = [*model.variables, *optimizer.variables]
@@ -214,10 +214,10 @@ def test_a_step_trains_and_updates_statistics_and_seeds(compile_it):
         return value
 
     run = compiled(step, state) if compile_it else step
-    before = numbers(model.variables)
+    before = numbers(model.weights)
     values = [float(run(ops.convert_to_tensor(x))) for _ in range(30)]
     assert all(
-        (a != b).any() for a, b in zip(before, numbers(model.variables), strict=True)
+        (a != b).any() for a, b in zip(before, numbers(model.weights), strict=True)
     )
     assert int(optimizer.iterations) == 30
     assert np.mean(values[-5:]) < values[0]
