@@ -70,6 +70,7 @@ _ = importlib.import_module("utils.runtime")  # avant Keras : fait taire ses mes
 # %%
 import base64
 import linecache
+import logging
 import warnings
 import zlib
 from contextlib import contextmanager
@@ -96,6 +97,11 @@ from utils.execute import experiment
 from utils.exercises import Exercise, predict
 from utils.figures import COLOURS, number, percent, spread
 from utils.verdicts import summary, verdict
+
+logging.getLogger("tensorflow").setLevel(
+    logging.ERROR
+)  # il compte nos réseaux jetables
+
 
 # %% [markdown]
 # Toutes les tailles du chapitre sont choisies ici. Sur un processeur, les réseaux comparés ont
@@ -212,9 +218,9 @@ optimal = p / (p + q)
 others = random_discriminators(1_000, np.random.default_rng(0))
 best_other = max(game_value(np.clip(d, 1e-9, 1 - 1e-9)) for d in others)
 from_divergence = -np.log(4) + 2 * jensen_shannon(p, q)
-print(f"V(D*) = {game_value(optimal):.6f}")
-print(f"−log 4 + 2 JS = {from_divergence:.6f}")
-print(f"le meilleur de mille voisins : {best_other:.6f}")
+print(f"V(D*) = {number(game_value(optimal), 6)}")
+print(f"−log 4 + 2 JS = {number(from_divergence, 6)}")
+print(f"le meilleur de mille voisins : {number(best_other, 6)}")
 same = abs(game_value(optimal) - from_divergence) < 1e-6
 verdict("gan-value", same and game_value(optimal) > best_other)
 
@@ -300,7 +306,8 @@ verdict("gan-probability", float(calibration_gap))
 # %%
 d_error_at_best = -game_value(optimal) / 2
 d_error_at_half = -game_value(np.full_like(AXIS, 0.5)) / 2
-print(f"erreur de D* : {d_error_at_best:.4f} ; de D = 1/2 : {d_error_at_half:.4f}")
+errors = [number(value, 4) for value in (d_error_at_best, d_error_at_half)]
+print(f"erreur de D* : {errors[0]} ; de D = 1/2 : {errors[1]}")
 verdict("gan-d-objective", d_error_at_best > d_error_at_half)
 
 # %% [markdown]
@@ -346,7 +353,7 @@ slopes = {
     name: float(value_and_grad(loss, np.array([bad], "float32"))[1][0])
     for name, loss in (("formule", g_saturating), ("code", g_non_saturating))
 }
-print(f"formule : {slopes['formule']:.4f} ; code : {slopes['code']:.4f}")
+print(" ; ".join(f"{name} : {number(slope, 2)}" for name, slope in slopes.items()))
 scores = np.linspace(-6, 6, 121)
 sigmoid = 1 / (1 + np.exp(-scores))
 fig = figures.curves(
@@ -508,8 +515,8 @@ verdict("gan-strides", bool(np.all(np.diff(going_down) < 0)))
 noise = np.random.default_rng(0).standard_normal((16, 100), "float32")
 drawn = ops.convert_to_numpy(generator(noise))
 judgement = ops.convert_to_numpy(discriminator(drawn))
-print(f"images : de {drawn.min():.3f} à {drawn.max():.3f}")
-print(f"probabilités : de {judgement.min():.3f} à {judgement.max():.3f}")
+for name, values in (("images", drawn), ("probabilités", judgement)):
+    print(f"{name} : de {number(values.min(), 3)} à {number(values.max(), 3)}")
 verdict("gan-output", bool(((judgement >= 0) & (judgement <= 1)).all()))
 
 # %% [markdown]
@@ -527,7 +534,7 @@ NORMALISATIONS = (layers.BatchNormalization, layers.LayerNormalization)
 normalisations = [x for x in discriminator.layers if isinstance(x, NORMALISATIONS)]
 verdict("gan-normalisation", len(normalisations) > 0)
 
-before = keras.Model(discriminator.inputs, discriminator.layers[1].output)
+before = keras.Model(discriminator.input, discriminator.layers[1].output)
 maps = ops.convert_to_numpy(before(drawn))
 shares = {}
 for name, slope in (("ReLU", 0.0), ("LeakyReLU", 0.2)):
@@ -604,7 +611,7 @@ tricked = float(gan.test_on_batch(noise, ones))
 (g_moved,) = movements(
     lambda: [gan.train_on_batch(noise, ones) for _ in range(5)], generator
 )
-print(f"discriminateur : {d_moved} ; générateur : {g_moved:.4f}")
+print(f"discriminateur : {number(d_moved, 4)} ; générateur : {number(g_moved, 4)}")
 for text in {str(w.message) for w in raised if "trainable" in str(w.message)}:
     print("avertissement :", text)
 verdict("gan-d-learns", d_moved > 0)
@@ -1056,9 +1063,8 @@ spread_a, spread_b = np.array([1.0, 2.0, 0.5]), np.array([2.0, 1.0, 0.5])
 cloud_a = rng.normal(0, spread_a, (200_000, 3))
 cloud_b = rng.normal([1, 0, -1], spread_b, (200_000, 3))
 expected = 2 + np.sum((spread_a - spread_b) ** 2)
-print(
-    f"formule : {expected:.3f} ; deux cent mille points : {frechet_distance(cloud_a, cloud_b):.3f}"
-)
+found = frechet_distance(cloud_a, cloud_b)
+print(f"formule : {number(expected)} ; deux cent mille points : {number(found)}")
 
 # %% [markdown]
 # ### Précision et rappel
@@ -1374,6 +1380,8 @@ def document_run():
     gan = GAN(dcgan_generator(64), dcgan_discriminator(64))
     gan.compile(run_eagerly=EAGER)
     found["DCGAN"] = watched(gan, x, DOCUMENT_STEPS, shrink=halved)
+    for name in ("document", "DCGAN"):
+        del found[name]["grids"]  # celles du réseau réglé suffisent
     return found
 
 
@@ -1399,11 +1407,14 @@ def picture(image, title=None):
 
 
 own = document.here["réglé"]
-frames = [montage(grid, 5) for grid in as_images(own["grids"])]
-every = max(1, DOCUMENT_STEPS // LOOKS)
+steps = np.arange(LOOKS + 1) * max(1, DOCUMENT_STEPS // LOOKS)
+chosen = [0, 1, 3, 6] if LOOKS == 6 else [0, 1]
 figures.animate(
-    [picture(frame, f"après {k * every} tours") for k, frame in enumerate(frames)],
-    alt=f"Vingt-cinq images du générateur du document, toujours les mêmes bruits, en {len(frames)} "
+    [
+        picture(montage(as_images(own["grids"])[k], 5), f"après {steps[k]} tours")
+        for k in chosen
+    ],
+    alt=f"Vingt-cinq images du générateur du document, toujours les mêmes bruits, en {len(chosen)} "
     "étapes"
     + (" : du gris, puis des taches, puis des silhouettes." if document.full else "."),
 )
@@ -1429,8 +1440,8 @@ ends = {
 }
 figures.show(
     fig,
-    alt="Probabilités moyennes que le discriminateur donne aux vraies et aux fausses images, à deux "
-    f"réglages. D(G(z)) finit à {number(ends['document'])} avec le pas du document, à "
+    alt="Probabilités moyennes que le discriminateur donne aux vraies et aux fausses images, à "
+    f"deux réglages. D(G(z)) finit à {number(ends['document'])} avec le pas du document, à "
     f"{number(ends['réglé'])} avec celui de DCGAN.",
 )
 

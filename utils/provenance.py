@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).resolve().parents[1] / "book" / "results"
+
+NUMBERS = re.compile(r"\[[-\d.,eE\s]+\]")  # a list of numbers takes one line
 
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign
 
@@ -161,9 +164,12 @@ def store_result(
     """Add one experiment or verdict to the stored results of a chapter, atomically."""
     stored = load_results(notebook)
     stored[kind][name] = plain(record)
-    write_text(
-        results_path(notebook), json.dumps(stored, ensure_ascii=False, indent=1) + "\n"
-    )
+    text = json.dumps(stored, ensure_ascii=False, indent=1) + "\n"
+    write_text(results_path(notebook), NUMBERS.sub(_one_line, text))
+
+
+def _one_line(numbers: re.Match[str]) -> str:
+    return " ".join(numbers[0].split())
 
 
 def write_text(path: Path, text: str) -> None:
