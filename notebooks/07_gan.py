@@ -1530,6 +1530,7 @@ def long_run():
     z = np.random.default_rng(3).standard_normal((SAMPLES, LATENT), "float32")
     before = judged(draw(generator, z))["fid"]
     found = watched(gan, x_train, LONG_STEPS, shown=50)
+    del found["grids"]
     images = draw(generator, z)
     few = images[: min(len(images), 200)]
     rows, to_train = nearest(few, x_train)
