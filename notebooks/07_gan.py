@@ -152,14 +152,16 @@ class_names = garments.class_names
 #
 # $$\min_G \max_D V(D, G)$$
 #
-# $$V(D, G) = \mathbb{E}_{x \sim p_{\text{data}}}[\log D(x)] + \mathbb{E}_{z}[\log(1 - D(G(z)))]$$
+# $$V(D, G) = \mathbb{E}_{x \sim p_{\text{data}}}[\log D(x)] + \ldots$$
+#
+# $$\ldots + \mathbb{E}_{z \sim p_z}[\log(1 - D(G(z)))]$$
 #
 # où $p_{\text{data}}$ est la distribution des vraies images, $\mathbb{E}$ une moyenne, et où $z$
 # suit une loi fixée d'avance : la nôtre est la loi normale centrée réduite. Prenons-la d'abord là
 # où tout se calcule : en dimension un. Les « vraies images » sont des nombres de densité $p$,
 # celles du générateur ont la densité $q$. La valeur du jeu est une intégrale :
 #
-# $$V = \int p(x) \log D(x) + q(x) \log(1 - D(x)) \, dx$$
+# $$V = \int \big(p \log D + q \log(1 - D)\big) \, dx$$
 
 # %%
 AXIS = np.linspace(-10, 10, 4_001)
@@ -2438,8 +2440,8 @@ verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 #   première section.
 # - « Deux vitesses » ralentit aussi le générateur : il est loin derrière.
 # - WGAN s'est effondré sur une seule image, un carré gris, et le générateur à style sur une autre :
-#   la classe la plus rare y est à zéro. Nos poids rognés à 0,05 laissent au critique une pente trop
-#   faible, ou trop forte : c'est justement ce que la pénalité de WGAN-GP évite.
+#   la classe la plus rare y est à zéro. Avec la pénalité au lieu des poids rognés, le même critique
+#   évite cet effondrement.
 # - Le GAN tout en couches denses est quarante points derrière le DCGAN, avec un grain de sable
 #   que les
 #   convolutions n'ont pas : sur ce point, le document a raison.
@@ -2685,7 +2687,7 @@ print(f"{len(kept)} recettes relues, plus grand écart : {max(kept.values()):.1e
 my_answer = None
 my_value = None
 
-predict("D*(x)", my_answer, 0.3 / (0.3 + 0.1))
+predict("réponse de D", my_answer, 0.3 / (0.3 + 0.1))
 predict("V à l'équilibre", my_value, -2 * np.log(2))
 
 # %% [markdown]
@@ -2705,7 +2707,9 @@ predict("V à l'équilibre", my_value, -2 * np.log(2))
 # pour les vraies images et d'au plus −1 pour les fausses, et ne se soucie plus de celles qui y
 # sont.
 #
-# $$L_D = \mathbb{E}[\max(0, 1 - s_{\text{vraie}})] + \mathbb{E}[\max(0, 1 + s_{\text{fausse}})]$$
+# $$L_D = \mathbb{E}[\max(0, 1 - r)] + \mathbb{E}[\max(0, 1 + f)]$$
+#
+# où $r$ est le score d'une vraie image (`real`) et $f$ celui d'une fausse (`fake`).
 #
 # Écrivez-la, avec NumPy ou `ops`.
 
