@@ -692,10 +692,14 @@ runtime.show_table(
 # faux pour des vrais. Seule la troisième est juste ; elle s'appuie pourtant sur un détail que la
 # documentation de `compile` dément. Nous préférons écrire la boucle.
 #
-# Une dernière ligne du document, au passage : son code affiche deux fois
-# `super().__init__(activity_regularizer=activity_regularizer, **kwargs)`. Ce sont les restes de
-# deux avertissements, un par réseau : Keras 3 demande une couche `Input` au lieu de `input_dim` et
-# `input_shape`.
+# Une dernière ligne du document, au passage. Son code affiche deux fois :
+#
+# ```
+# super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+# ```
+#
+# Ce sont les restes de deux avertissements, un par réseau : Keras 3 demande une couche `Input` au
+# lieu de `input_dim` et `input_shape`.
 
 
 # %%
