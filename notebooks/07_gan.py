@@ -251,7 +251,8 @@ expert = keras.Sequential(
     ]
 )
 expert.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy")
-expert.fit(x_both, is_true, batch_size=400, epochs=15, verbose=0)
+for _ in range(300):
+    expert.train_on_batch(x_both, is_true)
 learned = expert.predict(AXIS[:, None].astype("float32"), verbose=0)[:, 0]
 
 # %%
