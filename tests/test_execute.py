@@ -500,3 +500,11 @@ def test_never_run_and_stale_experiments_are_named(course, monkeypatch):
 def test_unknown_notebook_is_named(course, capsys):
     assert execute.main(["98_nothing"]) == 2
     assert "98_nothing.py does not exist" in capsys.readouterr().err
+
+
+def test_stored_lists_of_numbers_take_one_line_and_strings_are_left_alone(course):
+    values = {"curve": [0.5, -1e-07, 3], "pairs": [[1, 2], [3, 4]], "text": "[1,  2]"}
+    provenance.store_result("99_test", "experiments", "first", values)
+    text = provenance.results_path("99_test").read_text(encoding="utf8")
+    assert "[ 0.5, -1e-07, 3 ]" in text
+    assert provenance.load_results("99_test")["experiments"]["first"] == values

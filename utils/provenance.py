@@ -17,7 +17,9 @@ import numpy as np
 
 RESULTS = Path(__file__).resolve().parents[1] / "book" / "results"
 
-NUMBERS = re.compile(r"\[[-\d.,eE\s]+\]")  # a list of numbers takes one line
+NUMBERS = re.compile(
+    r"\[\n[-\d.,eE\s]+\]"
+)  # a list; no string of JSON holds a line break
 
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign
 
