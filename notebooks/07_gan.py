@@ -645,6 +645,11 @@ def small_pair():
     return generator, discriminator, stacked(generator, discriminator)
 
 
+# %% [markdown]
+# Les trois manières, qui diffèrent par ce qu'elles font avant chaque appel :
+
+
+# %%
 def as_printed(discriminator, free):
     """Comme dans le document : on n'y touche plus."""
 
@@ -660,6 +665,11 @@ def toggle(discriminator, free):
     discriminator.trainable = free
 
 
+# %% [markdown]
+# Et ce que l'on mesure : qui bouge, au tour de chacun.
+
+
+# %%
 def who_moves(prepare):
     """Mouvements : D à son tour ; D au tour de G ; G à son tour."""
     generator, discriminator, gan = small_pair()
@@ -1272,6 +1282,9 @@ def dcgan_generator(
             x = convolution(width, use_bias=bias and not last)(x)
         x = g_unit(x, rules, last)
     return keras.Model(inputs if classes else z, x, name="generator")
+
+
+# %%
 
 
 def dcgan_discriminator(
@@ -2066,6 +2079,7 @@ class Recipe(NamedTuple):
     classes: int = 0
 
 
+# %%
 WASSERSTEIN = (d_wasserstein, g_wasserstein)
 
 RECIPES = {
