@@ -1668,9 +1668,14 @@ figures.show(
 # %% [markdown]
 # ### Les cinq règles, une à une
 #
-# Retirons chaque règle, seule, à budget égal : cinq cents tours, seize filtres, une graine.
+# Retirons chaque règle, seule, à budget égal. La partie est courte : le pas d'apprentissage est
+# cinq fois celui de l'article.
 
 # %%
+RULE_STEPS = runtime.pick(quick=1, full=2_000, cpu=600)
+
+RULE_RATE = 1e-3
+
 RULE_NAMES = {
     "strided": "sans pas",
     "batch_norm": "sans normalisation",
@@ -1690,11 +1695,11 @@ def rules_run():
     for name in RULES_TRIED:
         rules = ALL_RULES._replace(**({name: False} if name else {}))
         found[RULE_NAMES.get(name, "DCGAN")] = runs = []
-        for seed in SEEDS[:1]:
+        for seed in SEEDS:
             keras.utils.set_random_seed(seed)
             gan = GAN(dcgan_generator(rules=rules), dcgan_discriminator(rules=rules))
-            gan.compile(run_eagerly=EAGER)
-            play(gan, x_train)
+            gan.compile(adam(RULE_RATE), adam(RULE_RATE), run_eagerly=EAGER)
+            play(gan, x_train, steps=RULE_STEPS)
             runs.append(judged(draw(gan.generator, z)))
     return found
 
@@ -2104,7 +2109,7 @@ RECIPES = {
 ON_RING = RECIPES | {"WGAN-GP": RECIPES["WGAN-GP"]._replace(penalty=1.0)}
 
 ON_IMAGES = RECIPES | {
-    "à style": Recipe(network="style", rates=(2e-4, 1e-3)),
+    "à style": Recipe(network="style", batch_norm=False, beta_1=0.0, penalty=1.0),
     "dense": Recipe(network="dense"),
     "générateur pressé": Recipe(rates=(2e-4, 5e-3)),
 }
@@ -2141,18 +2146,35 @@ def mlp(inputs, outputs, widths, constraint=None, noise=0.0, classes=0, name=Non
 # %%
 
 
+def critic_network(filters=FILTERS, channels=1, constraint=None):
+    """Les convolutions du discriminateur de DCGAN, sans normalisation par lot."""
+    x = image = keras.Input((SIDE, SIDE, channels), name="image")
+    for multiple in reversed(sides(SIDE)):
+        x = layers.Conv2D(
+            filters * multiple,
+            4,
+            strides=2,
+            padding="same",
+            kernel_initializer="he_normal",
+            kernel_constraint=constraint,
+        )(x)
+        x = layers.LeakyReLU(negative_slope=0.2)(x)
+    score = layers.Dense(1, kernel_constraint=constraint)(layers.Flatten()(x))
+    return keras.Model(image, score, name="discriminator")
+
+
+# %%
+
+
 def image_networks(recipe):
     if recipe.network == "dense":
         shape = (SIDE, SIDE, 1)
         return mlp((LATENT,), shape, (256, 512)), mlp(shape, (1,), (512, 256))
     style = recipe.network == "style"
     generator = style_generator() if style else dcgan_generator(classes=recipe.classes)
-    return generator, dcgan_discriminator(
-        classes=recipe.classes,
-        rules=Rules(batch_norm=recipe.batch_norm),
-        constraint=recipe.constraint,
-        noise=recipe.noise,
-    )
+    if not recipe.batch_norm:
+        return generator, critic_network(constraint=recipe.constraint)
+    return generator, dcgan_discriminator(classes=recipe.classes, noise=recipe.noise)
 
 
 def make_gan(recipe, networks, seed, faster=1):
@@ -2377,17 +2399,22 @@ verdict("gan-sensitivity", full and float(max(averages) - min(averages)))
 # ### Sur les images
 #
 # Chaque recette joue le même nombre de tours du générateur ; les critiques de WGAN et de WGAN-GP en
-# jouent donc plusieurs fois plus. « De base » est le DCGAN.
+# jouent donc plusieurs fois plus. « De base » est le DCGAN. Les pas d'apprentissage sont multipliés
+# par cinq, comme sur l'anneau.
 
 # %%
+IMAGE_STEPS = runtime.pick(quick=1, full=4_000, cpu=800)
+
+FASTER = 5
+
 IMAGE_NAMES = runtime.pick(
     quick=("de base", "WGAN-GP", "conditionnel", "à style"), full=tuple(ON_IMAGES)
 )
 
 
 def image_game(recipe, seed):
-    gan = make_gan(recipe, image_networks, seed)
-    play(gan, x_train, y_train if recipe.classes else None)
+    gan = make_gan(recipe, image_networks, seed, FASTER)
+    play(gan, x_train, y_train if recipe.classes else None, IMAGE_STEPS)
     z = np.random.default_rng(1).standard_normal((SAMPLES, LATENT), "float32")
     asked = (np.arange(SAMPLES, dtype="int32") % 10,) if recipe.classes else ()
     images = draw(gan.generator, z, *asked)
@@ -2432,6 +2459,27 @@ figures.show(
     + ", ".join(
         f"{name}, {number(game['games'][0]['fid'], 0)}" for name, game in here.items()
     )
+    + ".",
+)
+
+# %% [markdown]
+# L'effondrement se lit dans les classes. Pour chaque variante, la partie la plus effondrée des
+# trois : la part de chaque classe parmi les images dessinées, d'après le juge.
+
+# %%
+worst = {
+    name: max((game["classes"] for game in found[name]["games"]), key=max)
+    for name in by_distance
+}
+fig, ax = plt.subplots(figsize=(figures.WIDTH, 4.2))
+heat = ax.imshow(list(worst.values()), vmin=0, vmax=0.4, cmap="cividis", aspect="auto")
+ax.set_xticks(range(10), class_names, rotation=45, ha="right", fontsize=10)
+ax.set_yticks(range(len(worst)), worst, fontsize=10)
+fig.colorbar(heat, label="part des images", extend="max")
+figures.show(
+    fig,
+    alt="Part de chaque classe, variante par variante. Classe la plus fréquente : "
+    + ", ".join(f"{name}, {percent(max(shares))}" for name, shares in worst.items())
     + ".",
 )
 
@@ -2483,13 +2531,13 @@ def followed(recipe):
     """Perte du discriminateur et distance de Fréchet, dix fois en chemin."""
     classifier()
     z = np.random.default_rng(1).standard_normal((SAMPLES, LATENT), "float32")
-    gan, distances = make_gan(recipe, image_networks, seed=0), []
+    gan, distances = make_gan(recipe, image_networks, seed=0, faster=FASTER), []
 
     def look(turn):
         distances.append(judged(draw(gan.generator, z))["fid"])
 
-    every = max(1, STEPS * gan.d_steps // 10)
-    history = play(gan, x_train, look=look, every=every)
+    every = max(1, IMAGE_STEPS * gan.d_steps // 10)
+    history = play(gan, x_train, None, IMAGE_STEPS, look, every)
     return {"loss": summed_up(history, 10)["d_loss"], "fid": distances}
 
 
@@ -2526,6 +2574,123 @@ figures.show(
 # critique, en valeur absolue, descend avec la distance de Fréchet, une fois passé le premier
 # dixième, qui fait baisser à lui seul la corrélation sur dix points. Elle contient aussi la
 # pénalité, et ce n'est qu'une partie : un indice, pas une preuve.
+
+# %% [markdown]
+# ### Régler le style
+#
+# Un générateur à style se laisse régler de deux façons. La ***troncature*** rapproche chaque style
+# du style moyen $\bar w$ :
+#
+# $$w' = \bar w + \psi\,(w - \bar w).$$
+#
+# Le ***mélange de styles*** donne à certains niveaux le style d'une image, et aux autres celui
+# d'une autre.
+
+# %%
+
+
+def styles_of(generator, z):
+    """Les styles w de plusieurs bruits."""
+    return ops.convert_to_numpy(generator.get_layer("mapping")(z))
+
+
+def from_styles(generator, styles):
+    return draw(generator.get_layer("synthesis"), styles)
+
+
+def level_count(generator):
+    return generator.get_layer("synthesis").input_shape[1]
+
+
+def truncated(generator, z, psi):
+    """Rapproche chaque style du style moyen, puis dessine."""
+    w = styles_of(generator, z)
+    w = w.mean(axis=0) + psi * (w - w.mean(axis=0))
+    return from_styles(generator, np.repeat(w[:, None], level_count(generator), axis=1))
+
+
+def mixed(generator, w_a, w_b, levels):
+    """Les styles de A, sauf à certains niveaux, où ce sont ceux de B."""
+    styles = np.repeat(w_a[:, None], level_count(generator), axis=1)
+    styles[:, levels] = w_b[:, None]
+    return from_styles(generator, styles)
+
+
+# %% [markdown]
+# Entraînons-le plus longtemps que dans le classement. Puis, pour chaque $\psi$, les mesures
+# habituelles ; et pour chaque niveau, ce que change le style d'une autre image : la part des
+# vêtements qui changent de classe, d'après le juge, et l'écart moyen entre les pixels.
+
+# %%
+STYLE_STEPS = runtime.pick(quick=1, full=8_000, cpu=2_500)
+
+PSIS = (0.3, 0.5, 0.7, 1.0, 1.3)
+
+
+def swap_effects(generator, w_a, w_b):
+    """Niveau par niveau : classes changées, écart entre les pixels."""
+    plain = mixed(generator, w_a, w_a, [0])
+    classes, found = seen_by_judge(plain)[1], []
+    for level in range(level_count(generator)):
+        after = mixed(generator, w_a, w_b, [level])
+        found.append(
+            {
+                "classes": float(np.mean(seen_by_judge(after)[1] != classes)),
+                "pixels": float(np.abs(after - plain).mean()),
+            }
+        )
+    return found
+
+
+def style_run():
+    """Le générateur à style : la troncature, et ce que règle chaque niveau."""
+    classifier()
+    gan = make_gan(ON_IMAGES["à style"], image_networks, seed=0, faster=FASTER)
+    play(gan, x_train, None, STYLE_STEPS)
+    z = np.random.default_rng(1).standard_normal((SAMPLES, LATENT), "float32")
+    w_a, w_b = np.split(styles_of(gan.generator, z), 2)
+    drawn = {psi: truncated(gan.generator, z, psi) for psi in PSIS}
+    return {
+        "psi": {str(psi): judged(images) for psi, images in drawn.items()},
+        "images": as_text(np.concatenate([images[:8] for images in drawn.values()])),
+        "levels": swap_effects(gan.generator, w_a, w_b),
+    }
+
+
+style = experiment("style", style_run)
+
+# %%
+runtime.show_table(
+    MEASURES,
+    [
+        measures_row(f"ψ = {psi}".replace(".", ","), m)
+        for psi, m in style.values["psi"].items()
+    ],
+)
+
+# %%
+figures.show(
+    picture(montage(as_images(style.here["images"]), 8)),
+    alt="Cinq lignes de huit vêtements, les mêmes bruits sur chacune : ψ vaut "
+    f"{number(PSIS[0], 1)} en haut, où les images se ressemblent, et {number(PSIS[-1], 1)} en bas, "
+    "où elles sont variées.",
+)
+
+# %% [markdown]
+# PROSE-PSI
+
+# %%
+by_level = style.values["levels"]
+runtime.show_table(
+    ["niveau", "changent de classe", "écart des pixels"],
+    [
+        (f"{4 * 2**k} px", percent(found["classes"]), number(found["pixels"], 3))
+        for k, found in enumerate(by_level)
+    ],
+)
+
+# %% [markdown]
+# PROSE-LEVELS
 
 # %% [markdown]
 # ## Des visages, dessinés
@@ -2586,6 +2751,90 @@ figures.show(
 # À deux mille tours, les visages se tiennent : cheveux, lunettes, col, fond. Les détails (yeux,
 # bouche) sont brouillés, et des attributs se mélangent. Entre deux bruits, la couleur des cheveux,
 # celle du fond et la forme de la coupe changent peu à peu.
+
+# %% [markdown]
+# ### Des visages réglés
+#
+# Le générateur à style apprend les mêmes visages. Donnons aux niveaux grossiers (4 et 8 pixels) le
+# style d'un visage B, et gardons aux niveaux fins celui d'un visage A ; puis l'inverse.
+
+# %%
+STYLE_FACE_STEPS = runtime.pick(quick=1, full=10_000, cpu=2_500)
+
+
+def changes(before, after):
+    """Ce qui a changé : la teinte moyenne, et le dessin (en gris, à clarté moyenne égale)."""
+    tint = np.abs(after.mean(axis=(1, 2)) - before.mean(axis=(1, 2))).mean()
+    grey = [images.mean(axis=3) for images in (before, after)]
+    shape = [g - g.mean(axis=(1, 2), keepdims=True) for g in grey]
+    return float(tint), float(np.abs(shape[1] - shape[0]).mean())
+
+
+def style_faces_run():
+    """Le générateur à style sur les visages dessinés : mélanges, et ce que change chaque niveau."""
+    x = synthetic.faces(FACES, size=SIDE).images.astype("float32") / 127.5 - 1
+    keras.utils.set_random_seed(0)
+    generator = style_generator(channels=3)
+    gan = GAN(generator, critic_network(channels=3), penalty=1.0)
+    gan.compile(adam(1e-3, 0.0), adam(1e-3, 0.0), run_eagerly=EAGER)
+    play(gan, x, steps=STYLE_FACE_STEPS)
+    z = np.random.default_rng(1).standard_normal((400, LATENT), "float32")
+    w_a, w_b = np.split(styles_of(generator, z), 2)
+    plain = mixed(generator, w_a, w_a, [0])
+    count = level_count(generator)
+    coarse, fine = range(count // 2), range(count // 2, count)
+    boards = {
+        name: np.stack([mixed(generator, w_a[:6], w_b[[k]], levels) for k in range(3)])
+        for name, levels in (("coarse", coarse), ("fine", fine))
+    }
+    swaps = [mixed(generator, w_a, w_b, [level]) for level in range(count)]
+    return {
+        "a": as_text(plain[:6]),
+        "b": as_text(mixed(generator, w_b[:3], w_b[:3], [0])),
+        "changes": [changes(plain, swap) for swap in swaps],
+    } | {name: as_text(board) for name, board in boards.items()}
+
+
+style_faces = experiment("style-faces", style_faces_run)
+
+
+# %%
+def mixing_board(values, key):
+    """En haut, les visages A ; à gauche, les visages B ; au croisement, leurs mélanges."""
+    mixes = as_images(values[key])
+    blank = np.full((1, SIDE, SIDE, 3), 255, "uint8")
+    rows = [np.concatenate([blank, as_images(values["a"])])]
+    for b, row in zip(as_images(values["b"]), mixes):
+        rows.append(np.concatenate([b[None], row]))
+    return montage(np.concatenate(rows), 7)
+
+
+for key, what in (("coarse", "grossiers"), ("fine", "fins")):
+    figures.show(
+        picture(
+            mixing_board(style_faces.here, key),
+            f"niveaux {what} : ceux de la colonne de gauche",
+        ),
+        alt=f"Un tableau de visages dessinés. En haut, six visages A ; à gauche, trois visages B ; "
+        f"au croisement, A avec les niveaux {what} de B.",
+    )
+
+# %%
+by_level = style_faces.values["changes"]
+runtime.show_table(
+    ["niveau", "teinte", "dessin"],
+    [
+        (f"{4 * 2**k} px", number(tint, 3), number(shape, 3))
+        for k, (tint, shape) in enumerate(by_level)
+    ],
+)
+full = style_faces.full
+tints, shapes = np.transpose(by_level)
+share = shapes / (tints + shapes)
+verdict("gan-style-control", full and float(share[:2].mean() - share[2:].mean()))
+
+# %% [markdown]
+# PROSE-FACES
 
 # %% [markdown]
 # ### De vrais visages ?

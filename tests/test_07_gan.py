@@ -268,6 +268,28 @@ def test_pixel_noise_is_silent_at_inference_and_as_strong_as_learned(rng):
     assert noise[..., 2] == pytest.approx(2 * noise[..., 1])
 
 
+def test_mixing_with_its_own_style_changes_nothing(rng):
+    generator = chapter.style_generator(32, 4)
+    z = rng.standard_normal((3, chapter.LATENT)).astype("float32")
+    w = chapter.styles_of(generator, z)
+    drawn = chapter.draw(generator, z)
+    assert chapter.mixed(generator, w, w, [0, 1]) == pytest.approx(drawn, abs=1e-5)
+    assert chapter.truncated(generator, z, 1.0) == pytest.approx(drawn, abs=1e-5)
+    same = chapter.truncated(generator, z, 0.0)
+    assert same[0] == pytest.approx(same[1], abs=1e-6)
+
+
+def test_a_style_taken_everywhere_draws_the_other_picture(rng):
+    generator = chapter.style_generator(32, 4)
+    z = rng.standard_normal((4, chapter.LATENT)).astype("float32")
+    w = chapter.styles_of(generator, z)
+    every = range(chapter.level_count(generator))
+    swapped = chapter.mixed(generator, w[:2], w[2:], every)
+    assert swapped == pytest.approx(chapter.draw(generator, z)[2:], abs=1e-5)
+    partly = chapter.mixed(generator, w[:2], w[2:], [0])
+    assert np.abs(partly - swapped).max() > 1e-3
+
+
 @pytest.mark.parametrize("name", [*CUSTOM, "à style", "dense"])
 def test_a_trained_gan_is_saved_and_read_again(monkeypatch, name):
     monkeypatch.setattr(chapter, "EAGER", True)
