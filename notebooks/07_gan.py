@@ -1323,6 +1323,17 @@ def dcgan_discriminator(
     return keras.Model(inputs if classes else image, score, name="discriminator")
 
 
+# %% [markdown]
+# > **Un piège de Keras 3.** Un initialiseur écrit comme un objet, sans graine, tire la sienne à sa
+# > création, et rend ensuite les mêmes valeurs à chaque appel. `NORMAL` donne donc à tous les DCGAN
+# > de ce chapitre les **mêmes** poids de départ : nos graines ne changent que les bruits et l'ordre
+# > des images. Un nom, comme `"he_normal"`, ou une graine par couche l'évitent.
+
+# %%
+first_call, second_call = (ops.convert_to_numpy(NORMAL((2, 3))) for _ in range(2))
+same = np.array_equal(first_call, second_call)
+print("deux appels, mêmes valeurs :", "oui" if same else "non")
+
 # %%
 
 
