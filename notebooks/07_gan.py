@@ -106,7 +106,7 @@ logging.getLogger("tensorflow").setLevel(
 # %% [markdown]
 # Les tailles communes sont choisies ici ; celles d'une expérience, juste avant elle. Sur un
 # processeur, les réseaux comparés ont seize filtres de base au lieu de soixante-quatre, et leurs
-# parties sont quatre à cinq fois plus courtes.
+# parties sont plus courtes.
 
 # %%
 runtime.start("07_gan")
@@ -2523,25 +2523,28 @@ def mean_fid(name):
 verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 
 # %% [markdown]
-# Cinq cents tours et seize filtres, c'est peu : aucune ligne ne montre encore de vêtements nets, et
-# le rappel est presque nul partout. Ce tableau classe des **départs**, pas des arrivées ; il dit
-# tout de même beaucoup.
+# Huit cents tours, seize filtres, un pas d'apprentissage élevé : des parties courtes, mais où les
+# vêtements se reconnaissent presque partout.
 #
-# - Le générateur pressé, dont nous attendions l'effondrement, arrive **premier** : sur une partie
-#   courte, apprendre vite compte plus que tout. Sur l'anneau, le même défaut effondrait tout.
-# - La perte saturante n'a presque rien appris : des taches grises. C'est la pente plate de la
-#   première section.
-# - « Deux vitesses » ralentit aussi le générateur : il est loin derrière.
-# - WGAN s'est effondré sur une seule image, un carré gris, et le générateur à style sur une autre :
-#   la classe la plus rare y est à zéro. Avec la pénalité au lieu des poids rognés, le même critique
-#   évite cet effondrement.
-# - Le GAN tout en couches denses est quarante points derrière le DCGAN, avec un grain de sable
-#   que les
-#   convolutions n'ont pas : sur ce point, le document a raison.
-# - Le GAN conditionnel, parfait sur l'anneau, n'obéit encore qu'à peine mieux que le hasard.
+# - **WGAN-GP** arrive premier à chaque graine, et de loin : plus proche, plus varié, aucune classe
+#   oubliée. Son critique joue trois fois plus de tours : à calcul égal, l'écart serait moindre.
+# - **WGAN** et ses poids rognés arrivent derniers, à chaque graine : des classes entières manquent.
+#   Même perte, même critique : c'est la façon de borner la pente qui change tout.
+# - Lisser les étiquettes ne change rien de mesurable. Le bruit d'instance, la norme spectrale et
+#   « deux vitesses » font **moins bien** que la recette de base, ici : ces remèdes ralentissent, et
+#   la partie est courte. Sur l'anneau, la norme spectrale gagnait huit modes à chaque graine.
+# - Le générateur pressé, dont nous attendions l'effondrement, fait aussi bien que la base. Notre
+#   attente était fausse : la normalisation par lot et Adam encaissent un pas de 0,025.
+# - La perte saturante apprend, cette fois, mais une graine sur trois reste loin derrière les deux
+#   autres : c'est la pente plate de la première section.
+# - Le GAN tout en couches denses est près de trente points derrière le DCGAN : sur ce point, le
+#   document a raison. Son rappel est presque nul.
+# - Le GAN conditionnel obéit sept fois sur dix (sur l'anneau : presque toujours).
+# - Le générateur à style apprend moins vite que DCGAN ; il lui faut plus de tours, comme nous le
+#   verrons.
 #
-# À refaire avec une carte graphique, où chaque partie compte deux mille tours et soixante-quatre
-# filtres : la longue partie de DCGAN, plus haut, montre jusqu'où la même recette peut aller.
+# Un classement n'est donc vrai que pour un budget, des données et des réseaux : celui de l'anneau
+# n'était pas le même.
 
 # %% [markdown]
 # ### La perte du critique dit-elle la qualité ?
@@ -2582,6 +2585,8 @@ correlations = {
     else float("nan")
     for name, run in runs.items()
 }
+for name, correlation in correlations.items():
+    print(f"{name} : corrélation de rang {number(correlation)}")
 fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.2))
 for ax, (name, run) in zip(axes, runs.items()):
     ax.plot(run["fid"], np.abs(run["loss"]), "o-")
@@ -2979,9 +2984,9 @@ print(f"{len(kept)} recettes relues, plus grand écart : {max(kept.values()):.1e
 # - Une perte de GAN ne dit pas la qualité. Distance de Fréchet, précision, rappel, plus proches
 #   voisins :
 #   aucun de ces nombres ne suffit seul.
-# - Un remède n'en est un que mesuré, sur vos données et à votre budget : « deux vitesses »
-#   aggrave ici
-#   l'effondrement, la norme spectrale et la pénalité de gradient l'évitent sur l'anneau.
+# - Un remède n'en est un que mesuré, sur vos données et à votre budget : la norme spectrale évite
+#   l'effondrement sur l'anneau et ralentit tout sur les images ; « deux vitesses » aggrave l'un et
+#   l'autre ; seule la pénalité de gradient gagne sur les deux.
 
 # %% [markdown]
 # ## Exercices
