@@ -1528,7 +1528,7 @@ print(", ".join(f"{n:,}".replace(",", " ") for n in counts), "paramètres appris
 # tirées sans tri, leurs classes, leurs plus proches voisines, des chemins entre deux bruits.
 
 # %%
-LONG_STEPS = runtime.pick(quick=250, full=12_000, cpu=6_000)
+LONG_STEPS = runtime.pick(quick=300, full=12_000, cpu=6_000)
 
 LONG_FILTERS = runtime.pick(quick=8, full=64, cpu=32)
 
