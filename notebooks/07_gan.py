@@ -2931,11 +2931,9 @@ def worst_treatments(recipe):
     return found
 
 
-TREATED = (
-    "perte saturante",
-    "étiquettes lissées",
-    "WGAN",
-    "WGAN-GP",
+TREATED = runtime.pick(
+    quick=("perte saturante", "WGAN-GP"),
+    full=("perte saturante", "étiquettes lissées", "WGAN", "WGAN-GP"),
 )  # toutes les pertes
 losses = {name: worst_treatments(ON_RING[name]) for name in TREATED}
 if not all(np.isfinite(values).all() for values in losses.values()):
@@ -2945,7 +2943,7 @@ print(f"{sum(map(len, losses.values()))} pertes, toutes finies")
 # %% [markdown]
 # ### Enregistrer, relire
 #
-# Quatre recettes, couches maison comprises, doivent se relire et rendre les mêmes images (leurs
+# Les recettes, couches maison comprises, doivent se relire et rendre les mêmes images (leurs
 # poids de départ suffisent à l'essai).
 
 
@@ -2965,7 +2963,10 @@ def saved_and_read(gan, z, labels=()):
 
 z = np.random.default_rng(0).standard_normal((4, LATENT), "float32")
 kept = {}
-for name in ("norme spectrale", "WGAN-GP", "conditionnel", "à style"):
+for name in runtime.pick(
+    quick=("norme spectrale", "à style"),
+    full=("norme spectrale", "WGAN-GP", "conditionnel", "à style"),
+):
     labels = (np.arange(4),) if ON_IMAGES[name].classes else ()
     kept[name] = saved_and_read(
         make_gan(ON_IMAGES[name], image_networks, seed=0), z, labels
