@@ -2987,8 +2987,8 @@ print(f"{len(kept)} recettes relues, plus grand écart : {max(kept.values()):.1e
 #   voisins :
 #   aucun de ces nombres ne suffit seul.
 # - Un remède n'en est un que mesuré, sur vos données et à votre budget : la norme spectrale évite
-#   l'effondrement sur l'anneau et ralentit tout sur les images ; « deux vitesses » aggrave l'un et
-#   l'autre ; seule la pénalité de gradient gagne sur les deux.
+#   l'effondrement sur l'anneau et ralentit tout sur les images ; « deux vitesses » fait moins bien
+#   que la base sur l'un et sur les autres ; la pénalité de gradient gagne des deux côtés.
 
 # %% [markdown]
 # ## Exercices
