@@ -2528,14 +2528,14 @@ verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 # reconnaît des vêtements, sauf avec la perte saturante (à cette graine) et avec WGAN.
 #
 # - **WGAN-GP** arrive premier à chaque graine, et de loin : plus proche, plus varié, aucune classe
-#   oubliée. Son critique joue trois fois plus de tours : à calcul égal, l'écart serait moindre.
+#   oubliée. Son critique joue trois fois plus de tours : à calcul égal, l'écart serait sans doute moindre.
 # - **WGAN** et ses poids rognés arrivent derniers, à chaque graine : des classes entières manquent.
 #   Même perte, même critique : c'est la façon de borner la pente qui change tout.
 # - Lisser les étiquettes ne change rien de mesurable. Le bruit d'instance, la norme spectrale et
-#   « deux vitesses » font **moins bien** que la recette de base, ici : ces remèdes ralentissent, et
+#   « deux vitesses » font **moins bien** que la recette de base, ici : ces remèdes ralentissent sans doute, et
 #   la partie est courte. Sur l'anneau, la norme spectrale gagnait huit modes à chaque graine.
 # - Le générateur pressé, dont nous attendions l'effondrement, fait aussi bien que la base. Notre
-#   attente était fausse : la normalisation par lot et Adam encaissent un pas de 0,025.
+#   attente était fausse : il encaisse un pas de 0,025.
 # - La perte saturante apprend, cette fois, mais une graine sur trois reste loin derrière les deux
 #   autres : c'est la pente plate de la première section.
 # - Le GAN tout en couches denses est près de trente points derrière le DCGAN : sur ce point, le
@@ -2983,9 +2983,9 @@ print(f"{len(kept)} recettes relues, plus grand écart : {max(kept.values()):.1e
 #   pas, et le jeu n'est alors plus à somme nulle.
 # - Avec Keras 3, l'ordre « compiler, geler, empiler » n'entraîne pas le discriminateur. Calculez le
 #   gradient par rapport aux poids d'un seul réseau, et vérifiez qu'un seul bouge.
-# - Une perte de GAN ne dit pas la qualité. Distance de Fréchet, précision, rappel, plus proches
-#   voisins :
-#   aucun de ces nombres ne suffit seul.
+# - La perte d'un GAN ordinaire ne dit pas la qualité ; celle du critique de WGAN-GP l'a suivie.
+#   Distance de Fréchet, précision, rappel, plus proches voisins : aucun de ces nombres ne suffit
+#   seul.
 # - Un remède n'en est un que mesuré, sur vos données et à votre budget : la norme spectrale évite
 #   l'effondrement sur l'anneau et ralentit tout sur les images ; « deux vitesses » fait moins bien
 #   que la base sur l'un et sur les autres ; la pénalité de gradient gagne des deux côtés.
