@@ -2533,8 +2533,9 @@ verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 # - **WGAN** et ses poids rognés arrivent derniers, à chaque graine : des classes entières manquent.
 #   Même perte, même critique : c'est la façon de borner la pente qui change tout.
 # - Lisser les étiquettes ne change rien de mesurable. Le bruit d'instance, la norme spectrale et
-#   « deux vitesses » font **moins bien** que la recette de base, ici : ces remèdes ralentissent sans
-#   doute, et la partie est courte. Sur l'anneau, la norme spectrale gagnait huit modes à chaque graine.
+#   « deux vitesses » font **moins bien** que la recette de base, ici : ces remèdes ralentissent
+#   sans doute, et la partie est courte. Sur l'anneau, la norme spectrale gagnait huit modes à
+#   chaque graine.
 # - Le générateur pressé, dont nous attendions l'effondrement, fait aussi bien que la base. Notre
 #   attente était fausse : il encaisse un pas de 0,025.
 # - La perte saturante apprend, cette fois, mais une graine sur trois reste loin derrière les deux
