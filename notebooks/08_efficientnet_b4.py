@@ -606,7 +606,7 @@ runtime.show_table(("bloc", "écart relatif"), rows)
 assert max(gaps.values()) < 1e-3 < 1e-2 < wrong
 
 # %% [markdown]
-# Aucun écart, à l'arrondi près (`1e-07` se lit $10^{-7}$) ; et une activation à peine différente,
+# Aucun écart, à l'arrondi près (`7e-02` se lit $7 \times 10^{-2}$) ; et une activation à peine différente,
 # GELU au lieu de swish, se voit tout de suite.
 #
 # ### La profondeur stochastique
@@ -1190,7 +1190,7 @@ keras.utils.clear_session()
 #
 # B4 est un B0 agrandi. De combien, et dans quel sens ? Le document écrit :
 #
-# > $\text{Resolution} = \alpha^k,\quad \text{Width} = \beta^k,\quad \text{Depth} = \gamma^k$
+# > $\text{Resolution} = \alpha^k$, $\quad\text{Width} = \beta^k$, $\quad\text{Depth} = \gamma^k$
 #
 # « où $\alpha$, $\beta$ et $\gamma$ sont des constantes définies pour maintenir un équilibre entre
 # ces trois paramètres ». Il n'en donne ni la valeur, ni la contrainte. Dans l'article (Tan et Le,
@@ -2225,7 +2225,7 @@ runtime.show_table(
     ],
 )
 gains = np.subtract(shown["recette"]["tuned"], shown["recette"]["frozen"])
-print("gain de la seconde phase, par graine :", [number(g, 3) for g in gains])
+print("gain de la seconde phase, par graine :", " ; ".join(number(g, 3) for g in gains))
 
 # %% [markdown]
 # La tête seule monte vite, et fait presque tout. La seconde phase de la recette apporte un point à
@@ -3564,12 +3564,12 @@ verdict(
 )
 
 # %% [markdown]
-# Six scènes que le réseau à BiFPN n'a jamais vues, et ses réponses de score au moins 0,3.
+# Trois scènes que le réseau à BiFPN n'a jamais vues, et ses réponses de score au moins 0,3.
 
 # %%
-fig, axes = plt.subplots(2, 3, figsize=(figures.WIDTH, 4.4))
+fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.2))
 counts = []
-for k, (ax, one) in enumerate(zip(axes.flat, detection.values["found"])):
+for k, (ax, one) in enumerate(zip(axes, detection.values["found"])):
     image, real, _ = drawn_scene([3, k])
     boxes, kinds, scores = (np.array(part) for part in one)
     sure = scores >= 0.3
@@ -3577,7 +3577,7 @@ for k, (ax, one) in enumerate(zip(axes.flat, detection.values["found"])):
     counts.append(f"{sum(sure)} pour {len(real)}")
 figures.show(
     fig,
-    alt="Six scènes de test et les boîtes trouvées, avec l'initiale de la classe et le score. "
+    alt="Trois scènes de test et les boîtes trouvées, avec l'initiale de la classe et le score. "
     "Boîtes trouvées et objets présents, scène par scène : " + ", ".join(counts) + ".",
 )
 
@@ -3776,12 +3776,12 @@ figures.show(
 # personnes : ce livre ne les montre pas. Voici trois personnes dessinées.
 
 # %%
-drawn_people = synthetic.identities(n_people=3, n_each=5, seed=8)
+drawn_people = synthetic.identities(n_people=3, n_each=4, seed=8)
 figures.show(
     figures.grid(
-        list(drawn_people.images), columns=5, row_labels=["n° 1", "n° 2", "n° 3"]
+        list(drawn_people.images), columns=4, row_labels=["n° 1", "n° 2", "n° 3"]
     ),
-    alt="Trois personnes dessinées, cinq images de chacune : la pose, la lumière, le fond et le "
+    alt="Trois personnes dessinées, quatre images de chacune : la pose, la lumière, le fond et le "
     "sourire changent, pas les traits.",
 )
 
@@ -4257,7 +4257,7 @@ def cloth(seed, kind=None):
 
 shown = [cloth([0, k], kind) for k, kind in enumerate((None, *DEFECTS))]
 figures.show(
-    figures.grid([image for image, _ in shown], ["normal", *DEFECTS], columns=2),
+    figures.grid([image for image, _ in shown], ["normal", *DEFECTS], columns=4),
     alt="Quatre carrés de tissu gris bleu aux fils croisés : un normal, un qui porte une tache "
     "un peu plus sombre, un où un bout de fil est plus sombre, un dont la trame est déformée.",
 )
@@ -5249,7 +5249,7 @@ BATCHES = (1, 4, 16, 32)
 columns = [(v, phase) for phase in ("training", "inference") for v in memory.values]
 PHASES = {"training": "entraînement", "inference": "inférence"}
 runtime.show_table(
-    ("images par lot", *(f"{v}, {PHASES[phase]} (Gio)" for v, phase in columns)),
+    ("lot", *(f"{v}, {PHASES[phase]} (Gio)" for v, phase in columns)),
     [
         (
             batch,
