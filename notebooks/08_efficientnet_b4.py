@@ -5117,6 +5117,8 @@ fig = figures.curves(
     ylabel="exactitude de test",
 )
 fig.axes[0].set_xscale("log")
+fig.axes[0].set_xticks(shown["amounts"], [number(n, 0) for n in shown["amounts"]])
+fig.axes[0].minorticks_off()
 means = {name: np.mean(rows, axis=0) for name, rows in shown["plain"].items()}
 figures.show(
     fig,
