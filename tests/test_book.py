@@ -175,6 +175,7 @@ def test_prose_keeps_code_and_mathematics_apart():
         ("'a'", "'a'"),
         ("rapport 3:2", "rapport 3:2"),
         ("28 × 28 × 3, a × b", "28\u00a0×\u00a028\u00a0×\u00a03, a × b"),
+        ("de 1 280 à 60\n000, 12 3456", "de 1\u202f280 à 60\u202f000, 12 3456"),
     ],
 )
 def test_typography(source, shown):

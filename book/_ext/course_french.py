@@ -68,6 +68,7 @@ def typography(text: str) -> str:
     text = re.sub(r" ([;!?])", NARROW + r"\1", text)
     text = re.sub(r" ([:»%])", WIDE + r"\1", text)
     text = text.replace("« ", "«" + WIDE)
+    text = re.sub(r"(?<=\d)[ \n](?=\d{3}(?!\d))", NARROW, text)  # 60 000
     text = re.sub(r"(?<=\d) × (?=\d)", f"{WIDE}×{WIDE}", text)
     text = re.sub(r"(?<=\w)'(?=[\w«])", "’", text)
     return re.sub(r"\b([cdjlmnst]|\w*qu)'$", r"\1’", text, flags=re.IGNORECASE)
