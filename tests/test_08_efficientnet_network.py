@@ -180,12 +180,13 @@ def test_b0_is_the_network_of_keras(reference):
 
 
 def test_the_colour_statistics_are_read_once_finalised(reference):
-    """Copied without `finalised`, they would stay unread."""
+    """Copied without `finalised`, they would stay unread (PyTorch shares their memory)."""
     images = chapter.proof_images(32)
     model = chapter.efficientnet("B0", side=32, activation=None)
     chapter.copied(reference, model)
     expected = reference(images, training=False)
-    assert chapter.relative_gap(expected, model(images, training=False)) > 1e-2
+    unread = chapter.relative_gap(expected, model(images, training=False))
+    assert unread > 1e-2 or keras.config.backend() == "torch"
     chapter.finalised(model)
     assert chapter.relative_gap(expected, model(images, training=False)) < 1e-3
 
