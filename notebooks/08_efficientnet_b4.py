@@ -606,8 +606,8 @@ runtime.show_table(("bloc", "écart relatif"), rows)
 assert max(gaps.values()) < 1e-3 < 1e-2 < wrong
 
 # %% [markdown]
-# Aucun écart, à l'arrondi près (`7e-02` se lit $7 \times 10^{-2}$) ; et une activation à peine différente,
-# GELU au lieu de swish, se voit tout de suite.
+# Aucun écart, à l'arrondi près (`7e-02` se lit $7 \times 10^{-2}$) ; et une activation à peine
+# différente, GELU au lieu de swish, se voit tout de suite.
 #
 # ### La profondeur stochastique
 #
@@ -2413,7 +2413,7 @@ figures.show(
 
 # %%
 GARMENT_PIXELS = runtime.pick(quick=32, full=96)
-GARMENTS = runtime.pick(quick=(100, 50), full=(5_000, 2_000), cpu=(2_000, 1_000))
+GARMENTS = runtime.pick(quick=(60, 30), full=(5_000, 2_000), cpu=(2_000, 1_000))
 
 
 def enlarged(images, side):
@@ -2930,7 +2930,7 @@ def restated(model, x, batch=32):
 
 # %%
 STATISTICS_BATCH = runtime.pick(quick=8, full=32)  # images par lot
-SPOILED = runtime.pick(quick=("aucune", "gris"), full=tuple(CORRUPTIONS))
+SPOILED = runtime.pick(quick=("aucune",), full=tuple(CORRUPTIONS))
 
 
 def corruptions_run():
@@ -3674,7 +3674,7 @@ print(f"sortie : {drawn_unet.output.shape[1:]}")
 SEGMENT_SIDE = runtime.pick(quick=32, full=128, cpu=64)
 SEGMENT_EPOCHS = runtime.pick(quick=1, full=20, cpu=8)
 SEGMENT_SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2), cpu=(0, 1))
-WEIGHTS = ("au hasard", "ImageNet")
+WEIGHTS = runtime.pick(quick=("ImageNet",), full=("au hasard", "ImageNet"))
 
 
 def pet_parts():
@@ -3745,11 +3745,12 @@ for k, (image, mask) in enumerate(zip(x_test[::every][:3], y_test[::every][:3]))
     for weights in WEIGHTS:
         rows = here[f"{weights}, cartes"][k]
         views.append(tones[[[int(digit) for digit in row] for row in rows]])
-scores = [number(np.nanmean(here[weights])) for weights in WEIGHTS]
+titles = ["image", "trimap", *WEIGHTS]
+scores = [f"{weights} {number(np.nanmean(here[weights]))}" for weights in WEIGHTS]
 figures.show(
-    figures.grid(views, ["image", "trimap", "au hasard", "ImageNet"] * 3, columns=4),
-    alt="Trois images de test, leurs trimaps, et ce que rend le décodeur sur un encodeur gelé : "
-    f"poids au hasard (IoU moyenne {scores[0]}), poids d'ImageNet (IoU moyenne {scores[1]}).",
+    figures.grid(views, titles * 3, columns=len(titles)),
+    alt="Trois images de test, leurs trimaps, et ce que rend le décodeur sur un encodeur gelé. "
+    f"IoU moyenne selon les poids de l'encodeur : {', '.join(scores)}.",
 )
 
 # %% [markdown]
