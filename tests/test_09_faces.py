@@ -92,21 +92,30 @@ def test_shrink_keeps_the_order_and_the_grey():
 
 def test_batches_are_reproducible_and_keep_labels_with_images(faces):
     images, labels = faces
-    batches = chapter.FaceBatches(images, labels, 3, seed=5)
-    (x, y), target = batches[1]
-    assert len(batches) == 3
-    assert len(y) == chapter.BATCH
-    assert (y == target).all()
+    x, y = chapter.face_batches(images, labels, 3, seed=5)
+    assert len(x) == len(y) == 3 * chapter.BATCH
     assert (x.min(axis=(1, 2, 3)) // 60 == y).all()
-    assert (x == batches[1][0][0]).all()
-    assert (x != batches[2][0][0]).any()
-    assert images.max() < 256  # the originals are not flipped in place
-    assert (chapter.FaceBatches(images, labels, 3, seed=5)[1][0][0] == x).all()
+    again, other = (chapter.face_batches(images, labels, 3, seed=s)[0] for s in (5, 6))
+    assert (again == x).all()
+    assert (other != x).any()
+
+
+def test_half_of_a_batch_is_flipped_and_the_originals_are_not(faces):
+    images, labels = faces
+    images = np.tile(np.arange(chapter.SIDE, dtype="uint8"), (32, chapter.SIDE, 1))[
+        ..., None
+    ]
+    before = images.copy()
+    x, _ = chapter.face_batches(images, labels, 20, seed=0)
+    flipped = x[:, 0, 0, 0] > 0
+    assert 0.25 < flipped.mean() < 0.75
+    assert (images == before).all()
 
 
 def test_triplet_batches_give_every_anchor_a_positive(faces):
-    (_, y), _ = chapter.FaceBatches(*faces, 1, seed=0, shots=chapter.BATCH_SHOTS)[0]
-    assert (np.unique(y, return_counts=True)[1] == chapter.BATCH_SHOTS).all()
+    _, y = chapter.face_batches(*faces, 2, seed=0, shots=chapter.BATCH_SHOTS)
+    for batch in np.split(y, 2):
+        assert (np.unique(batch, return_counts=True)[1] == chapter.BATCH_SHOTS).all()
 
 
 # --- Training
