@@ -433,8 +433,8 @@ runtime.show_table(
 #
 # **Ajouter une marge.** Le score de la bonne réponse, et d'elle seule, devient $s\cos(\theta_y +
 # m)$ : pour être bien classé, il faudra l'être avec $m$ radians d'avance. C'est la ***marge
-# angulaire***. Voici donc la formule qui manque au document. La somme y porte sur les autres
-# classes, $j \neq y$ :
+# angulaire***. Voici donc la formule qui manque au document. La somme, sur $j \neq y$, porte sur
+# les autres classes :
 #
 # $$t = s \cos(\theta_y + m)$$
 #
@@ -2509,8 +2509,8 @@ else:
 
 # %% [markdown]
 # Mal aligné, il accepte bien plus de vraies paires : à FAR 1 %, 0,88 contre 0,61. C'est au-delà du
-# bruit ; l'avance d'AUC ne l'est pas, avec cinq tirages qui partagent leurs personnes. Aucune de
-# nos pertes ne change autant de choses : ce qu'un réseau a vu compte ici plus que sa perte. Deux
+# bruit ; l'avance d'AUC ne l'est pas, avec cinq tirages qui partagent leurs personnes. Aucun
+# changement de perte n'a fait autant : ce qu'un réseau a vu compte ici plus que sa perte. Deux
 # réserves : nous ne savons pas si l'auteur a vu ORL, et cinq cadres uniques ne valent pas un
 # alignement par les yeux. Sur des visages alignés par un détecteur, ce même descripteur atteint
 # 0,993 d'AUC (6 021 images de CelebA).
