@@ -143,7 +143,7 @@ def unit(x):
 
 rng = np.random.default_rng(0)
 a, b = (
-    ops.convert_to_numpy(unit(rng.normal(size=(1_000, 512)).astype("float32")))
+    ops.convert_to_numpy(unit(ops.array(rng.normal(size=(1_000, 512)), "float32")))
     for _ in range(2)
 )
 cosines = np.sum(a * b, axis=1)
@@ -226,7 +226,8 @@ figures.show(
 # %%
 rows = []
 for dimension in (2, 3, 32, 512):
-    directions = ops.convert_to_numpy(unit(rng.normal(size=(100, dimension))))
+    directions = ops.array(rng.normal(size=(100, dimension)), "float32")
+    directions = ops.convert_to_numpy(unit(directions))
     cosines = (directions @ directions.T)[np.triu_indices(100, k=1)]
     angles = np.rad2deg(np.arccos(np.clip(cosines, -1, 1)))
     rows += [[dimension, *(number(v, 1) for v in (angles.std(), angles.min()))]]
@@ -677,7 +678,8 @@ gaps = [
     float(ops.max(ops.abs(with_kernel(head, kernel)(embeddings, labels) - plain)))
     for head in (ArcFace(5, margin=0.0), CosFace(5, margin=0.0))
 ]
-by_hand = 64 * (unit(embeddings) @ ops.transpose(unit(kernel.T)))
+by_hand = unit(ops.array(embeddings)), unit(ops.array(kernel.T))
+by_hand = 64 * ops.matmul(by_hand[0], ops.transpose(by_hand[1]))
 gaps += [float(ops.max(ops.abs(by_hand - plain)))]
 verdict("arcface-variant", bool(max(gaps) < 1e-3))
 
@@ -1255,7 +1257,7 @@ def train(loss, data, dimension, epochs, seed, scale=16.0, margin=None):
 def directions_of(embeddings, labels):
     """Direction moyenne de chaque personne : (classes, d), de longueur 1."""
     means = [embeddings[labels == k].mean(axis=0) for k in range(labels.max() + 1)]
-    return ops.convert_to_numpy(unit(np.stack(means)))
+    return ops.convert_to_numpy(unit(ops.array(np.stack(means))))
 
 
 def embed(base, images):
