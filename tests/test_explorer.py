@@ -8,6 +8,7 @@ import pytest
 from tests import test_site
 from tests.book_site import site
 from tests.notebook import load
+from tests.widget import text, violations
 
 pytestmark = test_site.pytestmark
 address, browser = test_site.address, test_site.browser
@@ -66,11 +67,6 @@ def choose(page, **settings):
 
 def press(page, label):
     page.get_by_role("button", name=label, exact=True).click()
-
-
-def text(page, selector):
-    """Text of a part of the widget, every run of white space as one space."""
-    return " ".join(page.locator(f".explorer {selector}").text_content().split())
 
 
 def spoken(page):
@@ -384,13 +380,6 @@ def test_moves_without_transition_where_motion_is_reduced(page):
     assert page.evaluate(duration) == "0s"
 
 
-def violations(page, **options):
-    from axe_playwright_python.sync_playwright import Axe
-
-    options |= {"preload": False, "resultTypes": ["violations"]}
-    return Axe().run(page, context=".explorer", options=options).response["violations"]
-
-
 def show_every_message(page):
     choose(page, image=3, stride=3, padding=1, preset=2, size=2)
     press(page, "Tout remplir")
@@ -473,4 +462,9 @@ def test_works_in_a_page_opened_from_the_disk(browser):
 
 def test_is_loaded_only_where_a_cell_asks_for_it(visit):
     page = visit("index.html")
-    assert page.locator("script[src*=explorer], .explorer").count() == 0
+    assert (
+        page.locator(
+            "script[src*=explorer], script[src*=convolution], .explorer"
+        ).count()
+        == 0
+    )

@@ -6,7 +6,7 @@ window.addEventListener("load", async () => {
   });
 });
 
-// The explorer of convolution, only where a cell asks for it.
+// An explorer, only where a cell asks for it.
 const explorer = document.createElement("script");
 explorer.src = new URL("explorer.js", document.currentScript.src);
 document.addEventListener("DOMContentLoaded", () => {
