@@ -21,7 +21,7 @@ RATES = ("selection", "recall", "falsePositive", "precision", "accuracy")
 BINS = 200
 
 # Of each group: share of class 1, separation; then the share of group A.
-DOCUMENT = (((0.249, 2.6), (0.114, 2.6)), 0.5)
+DOCUMENT = (((0.249, 2.6), (0.113, 2.6)), 0.5)
 SETTINGS = (
     DOCUMENT,
     (((0.18, 2.6), (0.18, 1.6)), 0.5),
@@ -269,7 +269,7 @@ def test_opens_on_equal_rates_of_error_and_unequal_accuracies(page):
         ({"rateB": 60, "separationA": 0}, ((0.249, 0), (0.6, 2.6)), 0.5),
         (
             {"rateA": 1, "separationB": 4, "share": 10},
-            ((0.01, 2.6), (0.114, 4)),
+            ((0.01, 2.6), (0.113, 4)),
             0.1,
         ),
     ],
@@ -298,7 +298,7 @@ def test_writes_numbers_in_french(page):
         assert shown.startswith("+") == (column == "gap" and read > 0)
     labels = page.locator(".explorer label b").all_text_contents()
     assert [label.replace("\u00a0", " ") for label in labels] == [
-        *("0,56", "0,45", "24,9 %", "11,4 %"),
+        *("0,56", "0,45", "24,9 %", "11,3 %"),
         *("2,6 écarts types", "2,6 écarts types", "50 %"),
     ]
 
@@ -464,7 +464,7 @@ def test_sliders_are_named(page):
     for letter in "AB":
         for name, value in {
             "Seuil": "0,56",
-            "Classe 1": "24,9\u00a0%" if letter == "A" else "11,4\u00a0%",
+            "Classe 1": "24,9\u00a0%" if letter == "A" else "11,3\u00a0%",
             "Séparation": "2,6 écarts types",
         }.items():
             slider = page.get_by_role("slider", name=f"{name}, groupe {letter}")

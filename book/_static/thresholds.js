@@ -95,7 +95,7 @@
   const NAMES = ["femmes", "hommes"];
   // Of each situation: share of class 1 (percent), then separation of the scores, in A and in B.
   const SITUATIONS = {
-    document: ["taux de base du document", [24.9, 11.4], [2.6, 2.6]],
+    document: ["taux de base du document", [24.9, 11.3], [2.6, 2.6]],
     equal: ["mêmes taux de base", [18, 18], [2.6, 2.6]],
     blurred: ["groupe B moins bien séparé", [18, 18], [2.6, 1.6]],
   };
