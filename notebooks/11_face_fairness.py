@@ -2544,7 +2544,9 @@ verdict("fair-more-just", gaps["après"] <= gaps["avant"])
 #
 # Pourquoi la Fair Metric monte-t-elle ? Quand les femmes sont derrière, elle se réécrit :
 #
-# $$\frac{a_F + a_H}{2} - 2\,(a_H - a_F) = 2{,}5\,a_F - 1{,}5\,a_H.$$
+# $$\frac{a_F + a_H}{2} - 2\,(a_H - a_F)$$
+#
+# $$= 2{,}5\,a_F - 1{,}5\,a_H.$$
 #
 # **Une bonne réponse de plus chez les hommes fait baisser la note.** Il est donc facile de gagner :
 # prenons le premier modèle, et remplaçons au hasard des réponses justes données aux hommes par des
@@ -4631,8 +4633,8 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# L'exactitude des hommes dépasse celle des femmes de près de deux points, et leurs intervalles se
-# touchent à peine ; leur taux de base est inférieur de douze. Le rappel raconte autre chose : 71 %
+# L'exactitude des hommes dépasse celle des femmes de près de deux points, et leurs intervalles ne
+# se touchent pas ; leur taux de base est inférieur de douze. Le rappel raconte autre chose : 71 %
 # chez les femmes, 49 % chez les hommes, vingt-deux points, hors de tout doute. Qui regarde
 # l'exactitude conclut que les femmes sont mal servies ; qui regarde le rappel, que ce sont les
 # hommes ; et les faux positifs, plus nombreux chez les femmes, redonnent raison au premier. Les
@@ -4709,8 +4711,8 @@ for kind in crossed.values:
 
 # %% [markdown]
 # L'exactitude va de 79,8 % (femmes moins jeunes) à 93,5 % (hommes jeunes), et les taux de base, de
-# 36 à 9 %. L'ordre est le même : plus la classe 1 est fréquente, plus l'exactitude est basse. À
-# genre égal, l'âge fait un écart de onze points d'exactitude, bien plus grand que celui des deux
+# 36 à 9 %. Aux deux bouts, le groupe où la classe 1 est la plus fréquente est le moins bien classé.
+# À genre égal, l'âge fait un écart de onze points d'exactitude, bien plus grand que celui des deux
 # genres, et de six de rappel. Le témoin, qui ne doit rien à personne, en fait deux : c'est l'ordre
 # de grandeur sous lequel un écart ne prouve rien. Les femmes moins jeunes ne sont que 694 ; leur
 # intervalle est trois fois plus large.

@@ -255,7 +255,7 @@ def test_opens_on_equal_rates_of_error_and_unequal_accuracies(page):
     assert table["accuracy", "gap"] < -0.02
     assert table["precision", "gap"] > 0.1
     assert text(page, "p.formula") == (
-        "Fair Metric = (0,9182 + 0,9470) / 2 − 2 × 0,0288 = 0,875"
+        "Fair Metric = (0,9182 + 0,9472) / 2 − 2 × 0,0290 = 0,875"
     )
     assert text(page, "[role=status]") == SILENT
     assert text(page, ".remark") == ""
