@@ -2873,8 +2873,8 @@ runtime.show_table(("FAR", "100 inscrits", "10 000", "un million"), rows)
 # et les personnes âgées, et, selon les algorithmes, chez les personnes originaires d'Afrique ou
 # d'Asie de l'Est ; quelques algorithmes développés en Chine n'avaient pas ce dernier écart. La
 # composition de l'apprentissage est une explication plausible, pas la seule. Un même seuil ne
-# protège donc pas tout le monde également. Le chapitre 11 apprend à mesurer ces écarts, groupe par
-# groupe, avec leurs intervalles.
+# protège donc pas tout le monde également. Le [chapitre 11](11_face_fairness) apprend à
+# mesurer ces écarts, groupe par groupe, avec leurs intervalles.
 #
 # Avant d'employer ce chapitre : a-t-on besoin de reconnaître, ou seulement de compter, de détourer,
 # d'ouvrir avec un badge ? Qui a consenti ? Qui répond d'une fausse alerte, et comment la conteste

@@ -5518,7 +5518,7 @@ runtime.show_table(
 #   personnelle. Elle n'est une donnée *biométrique*, catégorie particulière de l'article 9, que si
 #   un traitement technique sert à **identifier** la personne ([considérant
 #   51](https://eur-lex.europa.eu/eli/reg/2016/679/oj)). Deviner des lunettes n'identifie personne ;
-#   un plongement de visage, si (chapitre 9).
+#   un plongement de visage, si ([chapitre 9](09_arcface)).
 # - **Le règlement européen sur l'IA** ([2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj))
 #   appelle « catégorisation biométrique » le rangement de personnes d'après leurs données
 #   biométriques ; son considérant 16 cite le sexe, l'âge et la **couleur des cheveux**. Depuis le 2
