@@ -10,11 +10,12 @@ PY = .venv/bin/python
 VENV = .venv/installed.txt
 PROFILE = quick
 TORCH = torch==2.13.0
+COLAB_PYTHON = python3.12
 
 unexport PYTHONDONTWRITEBYTECODE  # without compiled files TensorFlow takes 10 s to import, not 4
 
 .DEFAULT_GOAL := help
-.PHONY: help book test run new bench pairs repository lock backends lint format links clean
+.PHONY: help book test run new offline bench pairs repository lock backends colab lint format links clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,9 @@ run: $(VENV)  ## NB=10_siamese PROFILE=quick|full: execute one notebook and stam
 new: $(VENV)  ## NB=12_name: a chapter that already passes the tests, to be rewritten
 	@$(PY) tools/new_chapter.py "$(NB)"
 
+offline: $(VENV)  ## the site, then one zip and one PDF of it, checked (needs Chromium or Chrome)
+	@$(PY) tools/offline.py
+
 bench: $(VENV)  ## [NB=10_siamese]: time and peak memory in the quick profile against the budget
 	@$(PY) tools/bench.py $(NB)
 
@@ -56,6 +60,9 @@ backends: $(VENV) .venv-jax/installed.txt .venv-torch/installed.txt  ## the note
 	KERAS_BACKEND=$${backend%:*} $${backend#*:}/bin/python -m pytest -m backends tests \
 	|| failed="$$failed $${backend%:*}"; done; \
 	if [ -n "$$failed" ]; then echo "make backends: failed:$$failed"; exit 1; fi
+
+colab: .venv-colab/installed.txt  ## [NB=10_siamese]: the notebooks as Colab runs them, with its versions (needs the network)
+	@.venv-colab/bin/python tools/colab.py $(NB)
 
 lint: $(VENV)  ## ruff: rules and formatting
 	@failed=""; $(PY) -m ruff check . || failed=1; $(PY) -m ruff format --check . || failed=1; \
@@ -79,3 +86,6 @@ $(VENV): requirements.txt tools/venv.py
 
 .venv-torch/installed.txt: requirements.txt tools/venv.py
 	@"$(PYTHON)" tools/venv.py .venv-torch --without tensorflow --add "$(TORCH)"
+
+.venv-colab/installed.txt: tools/colab.txt tools/venv.py
+	@"$(COLAB_PYTHON)" tools/venv.py .venv-colab --pins tools/colab.txt

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tools import bench
 from utils import execute, runtime, verdicts
 
 BACKEND = keras.config.backend()
@@ -36,8 +37,6 @@ def compile_with_xla(self, *args, _compile=keras.Model.compile, **kwargs):
 
 keras.Model.compile = compile_with_xla
 """
-# Stored files and times differ from run to run; everything else must not.
-TIMED = ("exécution rapide ici", " ms pour ", " µs |")
 
 
 def run(name: str, preamble: str = "") -> nbformat.NotebookNode:
@@ -55,20 +54,6 @@ def run(name: str, preamble: str = "") -> nbformat.NotebookNode:
         resources={"metadata": {"path": str(execute.NOTEBOOKS)}},
     ).execute()
     return notebook
-
-
-def displayed(notebook: nbformat.NotebookNode) -> list[str]:
-    """Text and pictures that the cells display."""
-    found = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {"text/plain": output.get("text")})
-            found += [
-                str(data[key]) for key in ("text/markdown", "image/png") if key in data
-            ]
-            found += [str(data["text/plain"])] if len(data) == 1 else []
-    lines = "\n".join(found).splitlines()  # how a stream is cut into outputs varies
-    return [line for line in lines if line and not any(mark in line for mark in TIMED)]
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="for JAX and PyTorch")
@@ -94,7 +79,7 @@ def test_runs_compiled_as_on_a_gpu(name):
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="with the default backend")
 def test_two_quick_runs_give_identical_numbers(name):
-    first, second = displayed(run(name)), displayed(run(name))
+    first, second = (bench.displayed(run(name)) for _ in range(2))
     assert len(first) > 5
     assert first == second
     assert runtime.profile() == "quick"

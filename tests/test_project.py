@@ -409,9 +409,12 @@ def test_environment_is_installed_once_and_whole(installer):
 
 
 def test_every_test_and_notebook_is_run():
-    paths = [arguments[-1] for arguments in run_tests.programs().values()]
-    notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
-    assert paths == ["tests", *map(str, notebooks)]
+    without, browser, *paths = run_tests.programs().values()
+    assert without == ["tests", "-m", "not browser and not backends"]
+    assert browser == ["tests", "-m", "browser"]
+    assert [path[-1] for path in paths] == [
+        str(path) for path in sorted(ROOT.glob("notebooks/*.ipynb"))
+    ]
 
 
 def test_a_failure_is_named_and_the_others_still_run(capsys):
@@ -426,9 +429,44 @@ def test_a_failure_is_named_and_the_others_still_run(capsys):
 
 
 def test_report_of_budgets():
-    assert bench.line("10_siamese", 59, 2_999).endswith("2999 MB of 3000 MB")
-    assert bench.line("10_siamese", 61, 3_001).endswith("over budget: time and memory")
-    assert "budget" not in bench.line("03_architectures", 61, 100)
+    def line(name, seconds, memory_mb, twice="identical"):
+        entry = {"seconds": seconds, "memory_mb": memory_mb, "twice": twice}
+        return bench.line(name, entry)
+
+    assert line("10_siamese", 59, 2_999).endswith("2999 MB of 3000 MB  identical")
+    assert line("10_siamese", 61, 3_001).endswith("over budget: time and memory")
+    assert "budget" not in line("03_architectures", 61, 100)
+    differs = {"spread": 1e-6, "where": "x"}
+    assert "differs" in line("10_siamese", 1, 1, differs)
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (["perte 0,5000", "fin"], "identical"),
+        (
+            ["perte 0,4000", "fin"],
+            {"spread": pytest.approx(0.2), "where": "perte 0,5000"},
+        ),
+        (["perte 0,5000"], {"spread": None, "where": "2 lines, then 1"}),
+        (["perte 0,5000", "autre"], {"spread": None, "where": "fin"}),
+    ],
+)
+def test_bench_says_how_far_two_runs_are_apart(second, expected):
+    assert bench.spread(["perte 0,5000", "fin"], second) == expected
+
+
+def test_bench_marks_what_is_over_budget_in_the_whole_course():
+    record = {
+        "suite_seconds": 601,
+        "book_seconds": 30,
+        "pages": {"a": 10, "b": 2_000_001},
+    }
+    suite, book, page = bench.whole(record).splitlines()
+    assert suite.endswith("over budget")
+    assert not book.endswith("over budget")
+    assert page.startswith("b ")
+    assert page.endswith("over budget")
 
 
 @pytest.mark.parametrize(

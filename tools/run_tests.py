@@ -1,8 +1,8 @@
 """Run every test, two programs at a time: what `make test` does once the site is built.
 
-One program is pytest on tests/, each of the others executes a notebook. Each computes on one
-thread, so that two of them share two cores without waiting for one another. What a program says
-is shown whole when it ends.
+Two programs are pytest on tests/, with and without a browser; each of the others executes a
+notebook. Each computes on one thread, so that two of them share two cores without waiting for one
+another. What a program says is shown whole when it ends.
 """
 
 import os
@@ -27,9 +27,10 @@ def programs():
     notebooks = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
     # Two programs must not write the list of the last failures.
     options = ["-q", "-p", "no:cacheprovider", "--nbmake"]
-    return {"tests": ["tests"]} | {
-        f"notebooks/{path.name}": [*options, str(path)] for path in notebooks
-    }
+    return {
+        "tests": ["tests", "-m", "not browser and not backends"],
+        "tests in a browser": ["tests", "-m", "browser"],
+    } | {f"notebooks/{path.name}": [*options, str(path)] for path in notebooks}
 
 
 def run(commands):

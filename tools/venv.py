@@ -96,6 +96,9 @@ def main():
     parser.add_argument(
         "--add", nargs="*", default=[], help="requirements to add, with pip only"
     )
+    parser.add_argument(
+        "--pins", type=Path, default="requirements.txt", help="what to install"
+    )
     options = parser.parse_args()
     folder = options.folder
     python, stamp, asked = (
@@ -104,7 +107,7 @@ def main():
         folder / "asked.txt",
     )
 
-    pins = Path("requirements.txt").read_text(encoding="utf8")
+    pins = options.pins.read_text(encoding="utf8")
     wanted = requirements(pins, options.without, options.add)
     uv = (
         None if options.add else shutil.which("uv")

@@ -27,8 +27,9 @@ MARKERS = {
     "chapters": course_pages.chapters_table,
     "start": course_pages.start,
     "hero": course_pages.hero,
+    "downloads": course_pages.downloads,
 }
-GENERATED = ("index", "book/claims", "book/status")
+GENERATED = ("index", "book/claims", "book/status", "book/usage")
 # A quote block that opens with one of these words in bold is shown as a box of that kind.
 BOXES = {
     "Exercice": "exercise",

@@ -7,6 +7,7 @@ Pure functions of ``course_data`` objects. ``base`` is the way back to the site'
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections import Counter
 from datetime import datetime
@@ -505,6 +506,22 @@ def start(course: Course, base: str = "") -> str:
         ways.insert(0, (f"{first.docname}.html", f"Commencer : {first.title}"))
     items = "".join(
         f'<a href="{base}{href}">{prose(label)}</a>' for href, label in ways
+    )
+    return f'<p class="ways">{items}</p>'
+
+
+def downloads(course: Course, base: str = "../") -> str:
+    """Return the links to the copies to take away, which `make offline` puts into the site."""
+    if not os.environ.get("COURSE_DOWNLOADS"):
+        return prose(
+            "Dans une copie du dépôt, `make offline` les fabrique et les pose dans le site."
+        )
+    ways = (
+        ("vision-profonde.zip", "Le site entier (.zip)"),
+        ("vision-profonde.pdf", "Toutes les pages en un document (.pdf)"),
+    )
+    items = "".join(
+        f'<a href="{base}{file}" download>{prose(label)}</a>' for file, label in ways
     )
     return f'<p class="ways">{items}</p>'
 
