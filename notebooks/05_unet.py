@@ -105,7 +105,7 @@ runtime.start("05_unet")
 AREA = runtime.pick(quick=64, full=512)  # côté des coupes
 SIDE, MARGIN = runtime.pick(quick=(32, 8), full=(128, 32))  # tuile, et son bord
 FILTERS = runtime.pick(quick=4, full=32, cpu=16)  # du premier étage
-UPDATES = runtime.pick(quick=2, full=2_000, cpu=400)
+UPDATES = runtime.pick(quick=1, full=2_000, cpu=400)
 BATCH = 4
 FOLDS = runtime.pick(quick=1, full=5)
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
@@ -357,8 +357,7 @@ def unet(
 
 # %%
 model = unet()
-full_width = model.count_params()
-verdict("unet-parameters", full_width)
+verdict("unet-parameters", model.count_params())
 verdict("unet-same-size", model.output_shape[1:3])
 
 # %% [markdown]
@@ -1220,7 +1219,7 @@ runtime.show_table(("score", "entropie croisée", "Dice"), rows)
 
 # %%
 WIDE_UPDATES = runtime.pick(quick=1, full=2_000, cpu=120)
-WIDE_FILTERS = runtime.pick(quick=8, full=64)
+WIDE_FILTERS = runtime.pick(quick=4, full=64)
 
 
 def wide_run():
@@ -1266,12 +1265,15 @@ def ignored(skip, x):
 # Dans la même expérience, des U moins profonds, que nous lirons plus loin.
 
 # %%
-VARIANTS = {
-    "sans connexions": {"connect": ignored},
-    "1 division": {"depth": 1},
-    "2 divisions": {"depth": 2},
-    "3 divisions": {"depth": 3},
-}
+VARIANTS = runtime.pick(
+    quick={"sans connexions": {"connect": ignored}},
+    full={
+        "sans connexions": {"connect": ignored},
+        "1 division": {"depth": 1},
+        "2 divisions": {"depth": 2},
+        "3 divisions": {"depth": 3},
+    },
+)
 DEEPER = 5
 
 
@@ -1321,7 +1323,7 @@ verdict("unet-skip-quality", lost and lost["dice"])
 
 # %%
 WIDTHS = (1, 2, 4, 8)
-LINE_IMAGES = runtime.pick(quick=8, full=1_200)
+LINE_IMAGES = runtime.pick(quick=4, full=1_200)
 LINE_SIDE = 64
 
 
@@ -1371,7 +1373,7 @@ def line_recalls(depth, connect, seed):
 
 
 def lines_run():
-    depths = runtime.pick(quick=(4,), full=(1, 2, 3, 4))
+    depths = runtime.pick(quick=(1,), full=(1, 2, 3, 4))
     return {
         name: {
             str(depth): [line_recalls(depth, connect, seed) for seed in SEEDS]
@@ -1524,7 +1526,8 @@ def field(depth):
 # %%
 verdict("unet-scales", [field(depth) for depth in range(5)])
 verdict("unet-context", field(4) >= 128 and unet(filters=1).output_shape[1] == 128)
-shown = {depth: variants.values[divisions(depth)] for depth in (1, 2, 3)}
+names = {divisions(depth): depth for depth in (1, 2, 3)}
+shown = {names[name]: m for name, m in variants.values.items() if name in names}
 shown |= {4: reference.values, DEEPER: deeper.values}
 rows = [
     (
@@ -1585,7 +1588,13 @@ def attention_unet(input_shape=(128, 128, 1), classes=1, filters=64, **options):
     return unet(input_shape, classes, filters, connect=gated, **options)
 
 
-extra = attention_unet().count_params() - full_width
+def gate_size(channels):
+    """Paramètres d'une porte entre deux cartes de ce nombre de canaux."""
+    skip, x = (keras.Input((8, 8, channels)) for _ in range(2))
+    return keras.Model([skip, x], attention_gate(skip, x)).count_params()
+
+
+extra = sum(gate_size(channels) for channels in (64, 128, 256, 512))
 print(f"{number(extra, 0)} paramètres de plus pour quatre portes")
 
 # %% [markdown]

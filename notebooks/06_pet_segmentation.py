@@ -2110,10 +2110,10 @@ figures.show(
 # taux réglé en apporte deux, l'encodeur gelé trois époques un de plus : les graines d'une même
 # ligne s'écartent de moins d'un point.
 #
-# L'augmentation, en quinze époques, ne change rien à l'IoU ; la figure ne montre pas qu'elle
-# abaisse de six points l'exactitude d'entraînement, et d'un dixième la perte de test : le réseau
-# n'a plus le loisir d'apprendre par cœur. C'est sans doute elle qui rend utiles les quinze époques
-# suivantes, là où la recette du document n'y gagnait rien.
+# L'augmentation, en quinze époques, ne change rien à l'IoU. Elle abaisse pourtant, ce que la figure
+# ne montre pas, l'exactitude d'entraînement de six points et la perte de test d'un dixième : le
+# réseau n'a plus le loisir d'apprendre par cœur. C'est sans doute elle qui rend utiles les quinze
+# époques suivantes, là où la recette du document n'y gagnait rien.
 #
 # La question posée : notre recette bat-elle la reproduction du meilleur modèle du document (Adam),
 # et la meilleure de nos quatre reproductions sur le test, de plus que la dispersion entre graines ?
