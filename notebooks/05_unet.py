@@ -352,8 +352,8 @@ def unet(
 
 # %% [markdown]
 # Est-ce bien le réseau du document ? Comptons ses paramètres, puis lisons sa structure **dans le
-# graphe** que Keras a construit. (Une seule différence : les poids de départ sont tirés à l'échelle
-# de He, vue au [chapitre 2](02_layers_and_training), comme dans l'article.)
+# graphe** que Keras a construit. (Une seule différence : les poids de départ, à l'échelle de He
+# ([chapitre 2](02_layers_and_training)), comme dans l'article.)
 
 # %%
 model = unet()
@@ -443,9 +443,8 @@ verdict("unet-two-convolutions", sides == [s for s, *_ in shapes for _ in range(
 print("dernière couche :", last.kernel_size, last.activation.__name__)
 
 # %% [markdown]
-# Chaque étage du décodeur commence par une convolution transposée et continue par deux
-# convolutions ordinaires ; entre les deux, la concaténation. Une phrase est à corriger : les cartes
-# que l'on transporte ne sont pas celles de « **basse** résolution ».
+# Reste le décodeur, où une phrase est à corriger : les cartes que l'on transporte ne sont pas
+# celles de « **basse** résolution ».
 
 # %%
 joined = kind(model, layers.Concatenate)
@@ -900,9 +899,9 @@ def evaluate(model, fold=0):
 # %% [markdown]
 # ### Le résultat
 #
-# Un premier réseau, sur la première séparation, servira de référence à tout le chapitre. Sa carte
-# de probabilités est gardée en chiffres de 0 à 9, de quoi la redessiner. Dans l'exécution du livre,
-# faite sur un processeur, il a seize filtres au premier étage au lieu de soixante-quatre.
+# Un premier réseau, sur la première séparation, servira de référence à tout le chapitre. Dans
+# l'exécution du livre, faite sur un processeur, il a seize filtres au premier étage au lieu de
+# soixante-quatre. Ses images sont gardées en chiffres de 0 à 9.
 
 
 # %%
@@ -987,7 +986,7 @@ figures.show(
 # %% [markdown]
 # Le Dice est le plus haut vers le milieu, et change peu autour. L'erreur de Rand préfère un seuil
 # bas : mieux vaut des membranes trop épaisses qu'un seul trou. Au-dessus de 0,6, les cellules
-# fusionnent en chaîne. Le même réseau, la même carte ; deux mesures, deux seuils.
+# fusionnent en chaîne.
 #
 # Le bord des tuiles, maintenant. Comparons une coupe prédite par quatre grandes tuiles de 512
 # pixels, dont on jette 128 pixels de bord (le bord n'y change plus rien), et la même prédite par
@@ -2533,9 +2532,8 @@ def masks_loss(y_true, scores):
 
 # %% [markdown]
 # L'entraînement suit les deux premières étapes de celui de Faster R-CNN : d'abord le réseau de
-# propositions ; puis les têtes, sur ses propositions fixées, avec leur propre base (la nôtre part
-# des poids du premier étage ; la leur, d'ImageNet). L'article fige ensuite la base des têtes et
-# réajuste le premier étage, pour n'en calculer qu'une ; nous nous arrêtons avant.
+# propositions ; puis les têtes, sur ses propositions fixées, avec leur propre base, qui part des
+# poids du premier étage. (L'article réunit ensuite les deux bases, pour n'en calculer qu'une.)
 
 
 # %%
@@ -2630,7 +2628,7 @@ def detect(first_stage, second_stage, images):
 #
 # Un U-Net à trois classes (softmax, donc), dont chaque tache d'un seul tenant compte pour un objet.
 # L'article de 2015 sépare des cellules qui se touchent en pesant davantage les pixels du mince fond
-# laissé entre elles ; entre nos formes, il n'y a pas de fond, et cette astuce n'y suffirait pas.
+# laissé entre elles ; entre nos formes, il n'y en a pas.
 
 
 # %%

@@ -147,11 +147,10 @@ figures.show(
 # fixe. L'**entraînement** sert à apprendre, la **validation** à choisir, le **test** à juger, une
 # fois que tout est choisi.
 #
-# L'exécution que montre le livre n'a qu'un extrait du jeu : 692 photographies sur 7 349, environ
-# deux cents de chacune de trois races, huit au plus de chacune des autres. Nous suivons la liste
-# officielle ; elle nous manque pour 94 images, que nous tirons au sort. Une race qui n'a que deux
-# photographies ne se partage pas en trois : le tirage se fait à l'intérieur de chaque race bien
-# fournie, et parmi toutes les autres réunies.
+# L'exécution que montre le livre n'a qu'un extrait du jeu : 692 photographies sur 7 349, surtout de
+# trois races. Nous suivons la liste officielle ; elle nous manque pour 94 images, que nous tirons
+# au sort. Une race qui n'a que deux photographies ne se partage pas en trois : le tirage se fait à
+# l'intérieur de chaque race bien fournie, et parmi toutes les autres réunies.
 
 
 # %%
@@ -572,9 +571,7 @@ verdict("pets-mobilenet-residual", len(shortcuts) == len(projections))
 print(f"{len(projections)} goulots, dont {len(shortcuts)} avec un raccourci")
 
 # %% [markdown]
-# Trente-deux filtres, oui. Dix-neuf goulots, non : le tableau de l'article en compte dix-sept,
-# comme Keras. (Le « 19 » vient d'une phrase de l'article lui-même, souvent recopiée.) Et dix
-# seulement ont un raccourci : les sept autres changent de taille ou de largeur.
+# Le « 19 » vient d'une phrase de l'article, souvent recopiée, que son propre tableau dément.
 #
 # Deux autres affirmations se vérifient dans le graphe : les raccourcis relient les couches
 # d'étranglement ; l'expansion est filtrée par une convolution par canal, « comme source de
@@ -813,9 +810,7 @@ error = failure(compile_with_printed_metric, expected=ValueError)
 verdict("pets-metric-name", error is None)
 
 # %% [markdown]
-# L'espace devrait être un tiret bas, peut-être perdu à la mise en page. `compile` accepte le
-# mauvais nom sans rien dire : Keras ne le cherche qu'au premier lot. Et Keras 3 veut une liste de
-# métriques.
+# Notez que `compile` accepte le mauvais nom sans rien dire : Keras ne le cherche qu'au premier lot.
 #
 # Troisième obstacle, que le document ne mentionne pas : la trimap va de 1 à 3, or trois classes se
 # numérotent 0, 1 et 2. Avec la formule de la perte, $-\ln p_y$, la classe 3 n'a pas de probabilité.
@@ -1902,8 +1897,7 @@ choices_table(thirty.values)
 # Ici, les trois critères désignent la même époque, la onzième : deux points d'exactitude de mieux
 # que la dernière, trois et demi d'IoU moyenne, et une perte réduite de 40 %. Ce n'est pas toujours
 # le cas : la perte remonte souvent bien avant que l'exactitude ne baisse, et si c'est un masque que
-# l'on veut, c'est l'IoU qu'il faut suivre. Le document donne une ligne par entraînement, sans dire
-# quelle époque il garde : la dernière, sans doute. Il note lui-même que l'entraînement s'améliore
+# l'on veut, c'est l'IoU qu'il faut suivre. Le document note lui-même que l'entraînement s'améliore
 # sans que la validation suive ; il ne dit pas que sa perte, elle, s'est dégradée.
 
 # %% [markdown]
