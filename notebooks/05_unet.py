@@ -21,8 +21,8 @@
 # | **Prérequis** | les chapitres [1](01_convolution) et [2](02_layers_and_training) |
 # | **Document étudié** | 000, première partie : U-Net |
 # | **Données** | ISBI 2012, membranes de neurones ; hors ligne, un tissu dessiné |
-# | **Lecture, exercices** | une heure et quart ; une heure |
-# | **Exécution** | rapide, trente secondes ; complète, trois heures et demie sur un processeur |
+# | **Durée** | une heure et quart de lecture, une heure d'exercices (deux avec le dernier) |
+# | **Exécution** | rapide : 40 secondes ; complète, sur un processeur : trois heures et demie |
 #
 # > **Plan.** Trois temps, que l'on peut lire en trois fois :
 # > - mesurer une segmentation, puis construire le U (« Une réponse par pixel », « Le U ») ;

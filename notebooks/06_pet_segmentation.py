@@ -21,8 +21,8 @@
 # | **Prérequis** | les chapitres [2](02_layers_and_training) à [5](05_unet) |
 # | **Document étudié** | 001 : un projet de segmentation |
 # | **Données** | Oxford-IIIT Pet, chats et chiens ; hors ligne, des animaux dessinés |
-# | **Lecture, exercices** | une heure et quart ; une heure |
-# | **Exécution** | rapide, trente secondes ; complète, près de trois heures sur un processeur |
+# | **Durée** | une heure et quart de lecture, une heure d'exercices (deux avec le dernier) |
+# | **Exécution** | rapide : 40 secondes ; complète, sur un processeur : près de trois heures |
 #
 # > **Plan.** Trois temps, que l'on peut lire en trois fois :
 # > - reconstruire les deux réseaux du document (jusqu'à « Le code imprimé ne tourne pas ») ;
