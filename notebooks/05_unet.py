@@ -102,7 +102,7 @@ from utils.verdicts import summary, verdict
 
 # %%
 runtime.start("05_unet")
-AREA = runtime.pick(quick=64, full=512)  # côté des coupes
+AREA = runtime.pick(quick=48, full=512)  # côté des coupes
 SIDE, MARGIN = runtime.pick(quick=(32, 8), full=(128, 32))  # tuile, et son bord
 FILTERS = runtime.pick(quick=4, full=32, cpu=16)  # du premier étage
 UPDATES = runtime.pick(quick=1, full=2_000, cpu=400)
@@ -1476,6 +1476,7 @@ for key, label_of in (("dice", "Dice des membranes"), ("rand", "erreur de Rand")
     )
     fig.axes[0].set_xticks(counts, counts)
     fig.axes[0].set_ylim(0, 1 if key == "dice" else 0.2)
+    fig.axes[0].legend(loc="lower right")
     figures.show(
         fig,
         alt=f"{label_of} avec {', '.join(map(str, counts))} coupes : "
@@ -1523,16 +1524,17 @@ def field(depth):
 
 
 # %%
-verdict("unet-scales", [field(depth) for depth in range(5)])
-verdict("unet-context", field(4) >= 128 and unet(filters=1).output_shape[1] == 128)
 names = {divisions(depth): depth for depth in (1, 2, 3)}
 shown = {names[name]: m for name, m in variants.values.items() if name in names}
 shown |= {4: reference.values, DEEPER: deeper.values}
+networks = {depth: unet(filters=16, depth=depth) for depth in shown}
+verdict("unet-scales", [field(depth) for depth in range(5)])
+verdict("unet-context", field(4) >= 128 and networks[4].output_shape[1] == 128)
 rows = [
     (
         depth,
         field(depth),
-        number(unet((None, None, 1), filters=16, depth=depth).count_params(), 0),
+        number(networks[depth].count_params(), 0),
         *(number(m[key], 3) for key in ("dice", "boundary", "rand")),
     )
     for depth, m in shown.items()
@@ -1811,7 +1813,7 @@ del model
 
 # %%
 VOLUME_SIDE = runtime.pick(quick=16, full=24)
-VOLUMES = runtime.pick(quick=2, full=400)
+VOLUMES = runtime.pick(quick=1, full=400)
 SKIPPED = 4  # une coupe sur quatre : déjà six fois plus de pas que le réseau 3D
 
 
@@ -1914,8 +1916,8 @@ verdict("unet-3d", full and np.mean(full["3D"]) - np.mean(full["coupe par coupe"
 SHAPE_SIDE, STRIDE = 64, 4  # côté des images ; pixels par case de la carte
 SHAPE_CLASSES = ("fond", "disque", "carré")
 DISC, SQUARE = 1, 2
-SHAPE_IMAGES = runtime.pick(quick=8, full=1_000)
-SHAPE_TESTS = runtime.pick(quick=4, full=200)
+SHAPE_IMAGES = runtime.pick(quick=4, full=1_000)
+SHAPE_TESTS = runtime.pick(quick=2, full=200)
 SHAPE_EPOCHS = runtime.pick(quick=1, full=8)
 SHAPE_BATCH = 16
 
