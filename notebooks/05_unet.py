@@ -107,7 +107,7 @@ SIDE, MARGIN = runtime.pick(quick=(32, 8), full=(128, 32))  # tuile, et son bord
 FILTERS = runtime.pick(quick=4, full=32, cpu=16)  # du premier étage
 UPDATES = runtime.pick(quick=1, full=2_000, cpu=400)
 BATCH = 4
-FOLDS = runtime.pick(quick=1, full=5)
+FOLDS = runtime.pick(quick=0, full=5)
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que deux pas
 
@@ -1101,7 +1101,7 @@ compare(shown)
 def losses_run():
     train, _, _ = split(0)
     found = {}
-    for name, loss in runtime.pick(quick=list(LOSSES.items())[:2], full=LOSSES.items()):
+    for name, loss in runtime.pick(quick=[], full=LOSSES.items()):
         if name != "entropie croisée":  # c'est la référence
             found[name] = evaluate(trained(unet, train, loss=loss, filters=FILTERS))
     return found
@@ -1265,7 +1265,7 @@ def ignored(skip, x):
 
 # %%
 VARIANTS = runtime.pick(
-    quick={"sans connexions": {"connect": ignored}},
+    quick={},
     full={
         "sans connexions": {"connect": ignored},
         "1 division": {"depth": 1},
@@ -1438,7 +1438,7 @@ verdict("unet-limit-small-cause", finest and finest["1"] - finest["4"])
 # en autant de mises à jour.
 
 # %%
-COUNTS = runtime.pick(quick=(1,), full=(1, 3, 9, 21))
+COUNTS = runtime.pick(quick=(), full=(1, 3, 9, 21))
 
 
 def spaced(slices, n):

@@ -265,6 +265,7 @@ def test_snapshots_keep_the_best_of_each_criterion(monkeypatch):
         {"loss": 0.5, "accuracy": 0.7, "mean_iou": 0.5},
         {"loss": 0.8, "accuracy": 0.8, "mean_iou": 0.4},
     ]
+    monkeypatch.setattr(chapter, "CRITERIA", dict.fromkeys(found[0]))
     results = iter([*found, "a", "b", "c"])
     monkeypatch.setattr(chapter, "measured", lambda model, part="test": next(results))
     model = small_model()
@@ -339,3 +340,10 @@ def test_activations_count_every_map():
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, layers.Conv2D(4, 3, strides=2, padding="same")(inputs))
     assert chapter.activations(model) == 4 * (8 * 8 * 3 + 4 * 4 * 4)
+
+
+def test_a_duration_leaves_out_the_first_call(monkeypatch):
+    monkeypatch.setattr(chapter, "REPEATS", 3)
+    clock = iter([0, 100, 100, 101, 101, 103, 103, 106])  # calls of 100, 1, 2 and 3
+    monkeypatch.setattr(chapter.time, "perf_counter", lambda: next(clock))
+    assert chapter.seconds(lambda: None) == 2
