@@ -22,7 +22,7 @@
 # | **Document étudié** | 001 : un projet de segmentation |
 # | **Données** | Oxford-IIIT Pet, chats et chiens ; hors ligne, des animaux dessinés |
 # | **Durée** | une heure et quart de lecture, une heure d'exercices (deux avec le dernier) |
-# | **Exécution** | rapide : 40 secondes ; complète, sur un processeur : près de trois heures |
+# | **Exécution** | rapide : 50 secondes ; complète, sur un processeur : près de trois heures |
 #
 # > **Plan.** Trois temps, que l'on peut lire en trois fois :
 # > - reconstruire les deux réseaux du document (jusqu'à « Le code imprimé ne tourne pas ») ;
