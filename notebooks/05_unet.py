@@ -18,15 +18,23 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres 1 à 3 |
+# | **Prérequis** | les chapitres [1](01_convolution) et [2](02_layers_and_training) |
 # | **Document étudié** | 000, première partie : U-Net |
 # | **Données** | ISBI 2012, membranes de neurones ; hors ligne, un tissu dessiné |
-# | **Durée** | quatre heures de lecture et d'exercices ; exécution rapide : une minute |
+# | **Durée** | une heure et quart de lecture, une heure d'exercices (deux avec le dernier) |
+# | **Exécution** | rapide : 40 secondes ; complète, sur un processeur : trois heures et demie |
+#
+# > **Plan.** Trois temps, que l'on peut lire en trois fois :
+# > - mesurer une segmentation, puis construire le U (« Une réponse par pixel », « Le U ») ;
+# > - l'entraîner, le démonter, le mettre à l'épreuve (les trois sections suivantes) ;
+# > - situer sa famille. À la première lecture, passez la section « La famille » et gardez-en le
+# >   tableau de résultats de Mask R-CNN, à la fin ; « Le réseau de 2015 » peut attendre aussi.
 #
 # Jusqu'ici, un réseau donnait une réponse par image. La ***segmentation sémantique*** en demande
 # une **par pixel** : à quelle classe appartient-il ? U-Net, né en 2015 pour la microscopie, reste
 # un point de départ très courant. Le document en donne la structure, le code, trois limites, deux
-# dérivés et deux concurrents. Nous construisons tout cela, l'entraînons, et comptons.
+# dérivés et deux concurrents. Nous construisons le tout, l'entraînons, et mesurons ce que chaque
+# phrase annonce.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -94,12 +102,12 @@ from utils.verdicts import summary, verdict
 
 # %%
 runtime.start("05_unet")
-AREA = runtime.pick(quick=64, full=512)  # côté des coupes
+AREA = runtime.pick(quick=48, full=512)  # côté des coupes
 SIDE, MARGIN = runtime.pick(quick=(32, 8), full=(128, 32))  # tuile, et son bord
 FILTERS = runtime.pick(quick=4, full=32, cpu=16)  # du premier étage
-UPDATES = runtime.pick(quick=2, full=2_000, cpu=400)
+UPDATES = runtime.pick(quick=1, full=2_000, cpu=400)
 BATCH = 4
-FOLDS = runtime.pick(quick=1, full=5)
+FOLDS = runtime.pick(quick=0, full=5)
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que deux pas
 
@@ -128,8 +136,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Les membranes forment un réseau fermé, épais de quelques pixels. Des organites aussi sombres
-# qu'elles n'en sont pas : un simple seuil de gris ne suffirait pas.
+# Les membranes forment un réseau fermé, épais de quelques pixels. Des organites, à l'intérieur des
+# cellules, sont aussi sombres que les membranes : un simple seuil de gris ne suffirait pas.
 #
 # ### Pourquoi l'exactitude trompe
 #
@@ -170,12 +178,13 @@ print(f"Dice {number(dice(a, b), 3)}, IoU {number(iou(a, b), 3)}")
 # ### Compter les cellules
 #
 # Un biologiste, lui, veut des **cellules** : un trou d'un pixel dans une membrane en réunit deux,
-# et ne change presque pas le Dice. L'***erreur de Rand adaptée*** compare deux découpages : elle
-# vaut 0 quand deux pixels sont dans la même cellule prédite si et seulement s'ils sont dans la même
-# cellule vraie. C'est 1 moins la moyenne harmonique de deux parts : celle des paires de pixels
-# réunies par la prédiction qui le sont en vérité, et l'inverse ; les membranes de la vérité n'y
-# comptent pas. Les cellules prédites sont les morceaux que les membranes séparent, élargis jusqu'à
-# se toucher, pour que l'épaisseur des membranes ne compte pas.
+# et ne change presque pas le Dice. L'***erreur de Rand adaptée*** compare donc deux découpages, par
+# paires de pixels. Des paires que la prédiction réunit dans une cellule, quelle part l'est en
+# vérité ? et inversement ? L'erreur est 1 moins la moyenne harmonique de ces deux parts : 0 quand
+# les découpages s'accordent.
+#
+# Les cellules prédites sont les morceaux que séparent les membranes, élargis jusqu'à se toucher,
+# pour que l'épaisseur des membranes ne compte pas.
 
 
 # %%
@@ -239,9 +248,9 @@ for name, found in {"mur entier": wall, "mur percé": pierced}.items():
 #
 # Cinquante lignes, et deux idées répétées quatre fois. Un étage de l'***encodeur*** : deux
 # convolutions, puis une division par deux, en gardant de côté la carte d'avant. Un étage du
-# ***décodeur*** : une convolution transposée double la carte, on lui colle celle de l'encodeur, et
-# deux convolutions mêlent le tout. Cette carte qui saute par-dessus le U est une ***connexion
-# directe*** (*skip connection*).
+# ***décodeur*** : une *convolution transposée*, que nous ouvrirons plus bas, double la carte ; on
+# lui colle celle de l'encodeur, et deux convolutions mêlent le tout. Cette carte qui saute
+# par-dessus le U est une ***connexion directe*** (*skip connection*).
 
 
 # %%
@@ -311,8 +320,9 @@ def check_sides(input_shape, depth, lost):
 
 
 # %% [markdown]
-# Le réseau entier tient alors en quelques lignes. `scores=True` en ôte la dernière activation : la
-# perte l'appliquera elle-même, plus sûrement, comme dans les autres chapitres.
+# Le réseau entier tient alors en quelques lignes. `scores=True` en ôte la dernière activation : le
+# réseau rend alors des *scores*, et la perte applique la sigmoïde elle-même, sans risque de
+# logarithme de zéro.
 
 
 # %%
@@ -342,8 +352,8 @@ def unet(
 
 # %% [markdown]
 # Est-ce bien le réseau du document ? Comptons ses paramètres, puis lisons sa structure **dans le
-# graphe** que Keras a construit. (Une seule différence, les poids de départ : tirés à la façon de
-# He, comme dans l'article.)
+# graphe** que Keras a construit. (Une seule différence : les poids de départ, à l'échelle de He
+# ([chapitre 2](02_layers_and_training)), comme dans l'article.)
 
 # %%
 model = unet()
@@ -433,9 +443,8 @@ verdict("unet-two-convolutions", sides == [s for s, *_ in shapes for _ in range(
 print("dernière couche :", last.kernel_size, last.activation.__name__)
 
 # %% [markdown]
-# Chaque étage du décodeur commence par une convolution transposée et continue par deux
-# convolutions ordinaires ; entre les deux, la concaténation. Une phrase est à corriger : les cartes
-# que l'on transporte ne sont pas celles de « **basse** résolution ».
+# Reste le décodeur, où une phrase est à corriger : les cartes que l'on transporte ne sont pas
+# celles de « **basse** résolution ».
 
 # %%
 joined = kind(model, layers.Concatenate)
@@ -451,9 +460,8 @@ verdict(
 verdict("unet-skip-resolution", min(s[1] for s in skips) < bottom[0])
 
 # %% [markdown]
-# Les cartes transportées ont 16, 32, 64 et 128 points de côté, toutes plus que le fond, qui en a 8.
-# Ce sont les *hautes* résolutions ; leurs caractéristiques sont, elles, de *bas niveau*, comme le
-# document l'écrit plus haut.
+# Seules leurs caractéristiques sont de *bas niveau* (des bords, des textures), ce que le document
+# écrit plus haut.
 #
 # ### La convolution transposée, en quatre nombres
 #
@@ -542,7 +550,7 @@ with warnings.catch_warnings(record=True) as heard:
 verdict("unet-listed-inputs", not any("structure" in str(w.message) for w in heard))
 
 # %% [markdown]
-# Un avertissement : le modèle attendait une liste. `Model(inputs, outputs)` suffit.
+# Le modèle attendait une liste : le tableau passe, mais avec un avertissement.
 #
 # ### Le réseau de 2015
 #
@@ -578,10 +586,9 @@ figures.show(
 )
 
 # %% [markdown]
-# La sortie de 2015 est **plus petite** que l'image : 92 pixels perdus de chaque côté. La phrase du
-# document (« une carte de segmentation de la même taille que l'image d'origine ») n'est vraie que
-# de la version avec remplissage. C'est un choix : sans remplissage, tout pixel prédit a été calculé
-# sur de vrais voisins. Quelles tailles conviennent ?
+# La sortie de 2015 est **plus petite** que l'image : 92 pixels perdus de chaque côté. C'est un
+# choix : sans remplissage, tout pixel prédit a été calculé sur de vrais voisins. Quelles tailles
+# d'image conviennent ?
 
 # %%
 sides = {s: output_side(s, lost=4) for s in range(170, 256)}
@@ -620,9 +627,8 @@ print(f"trois sigmoïdes : leur somme va de {low} à {high}")
 # Deux coupes voisines se ressemblent : elles sont distantes de 50 nanomètres. Tirer les images de
 # test au hasard mettrait des jumelles dans l'apprentissage. Découpons donc le volume en cinq blocs
 # de six coupes **consécutives** : un bloc pour le test, la moitié du suivant, celle qui le touche,
-# pour choisir les seuils, le reste pour apprendre. (Dans la première séparation, qui sera la
-# référence, aucune coupe d'apprentissage ne touche le test ; dans celles du milieu, une le touche
-# de l'autre côté.)
+# pour choisir les seuils, le reste pour apprendre. (Aux blocs du milieu, une coupe d'apprentissage
+# touche pourtant le test, de l'autre côté.)
 
 
 # %%
@@ -643,11 +649,11 @@ for fold in range(2):
 # %% [markdown]
 # ### La déformation élastique
 #
-# Une coupe tournée, retournée, un peu étirée reste une coupe. L'article déforme les images en
-# déplaçant au hasard les neuf points d'une grille 3 × 3, d'un écart type de dix pixels, et en
-# interpolant entre eux. (Nos tuiles sont quatre fois plus petites que ses coupes : à dix pixels, la
-# déformation y est plus forte.) Image et masque subissent **le même** déplacement ; le masque prend
-# la valeur du plus proche voisin, pour rester fait de 0 et de 1.
+# Une coupe tournée, retournée, un peu étirée reste une coupe. L'article déplace au hasard les neuf
+# points d'une grille 3 × 3, d'un écart type de dix pixels, et interpole entre eux : la
+# *déformation élastique*. (Nos tuiles sont quatre fois plus petites que ses coupes : les mêmes
+# dix pixels y déforment davantage.) Image et masque subissent **le même** déplacement ; le masque
+# prend la valeur du plus proche voisin, pour rester fait de 0 et de 1.
 
 
 # %%
@@ -692,11 +698,9 @@ figures.show(
 
 # %% [markdown]
 # Les lignes ondulent sans se croiser : le voisinage est respecté, et les membranes du masque
-# suivent celles de l'image.
-#
-# Chaque exemple d'apprentissage est une ***tuile*** prise au hasard dans les coupes, puis déformée.
-# Les réseaux que l'on compare voient exactement les mêmes tuiles, sauf quand ce sont les coupes ou
-# les déformations que l'on compare.
+# suivent celles de l'image. Chaque exemple d'apprentissage est une ***tuile*** prise au hasard dans
+# les coupes, puis déformée. D'un réseau à l'autre, les tuiles sont les mêmes, sauf quand ce sont
+# elles que l'on compare.
 
 
 # %%
@@ -779,8 +783,9 @@ LOSSES = {
 }
 
 # %% [markdown]
-# Comparons-les à celles de Keras, ou à NumPy, puis regardons un score de −200 pour une membrane :
-# calculée à partir de la probabilité, arrondie à zéro, l'entropie croisée est plafonnée.
+# Comparons-les à celles de Keras, ou à un calcul NumPy. Puis donnons à une membrane un score de
+# −200 : sa probabilité s'arrondit à zéro, et l'entropie croisée calculée à partir d'elle est
+# plafonnée.
 
 # %%
 rng = np.random.default_rng(0)
@@ -896,7 +901,7 @@ def evaluate(model, fold=0):
 #
 # Un premier réseau, sur la première séparation, servira de référence à tout le chapitre. Dans
 # l'exécution du livre, faite sur un processeur, il a seize filtres au premier étage au lieu de
-# soixante-quatre.
+# soixante-quatre. Ses images sont gardées en chiffres de 0 à 9.
 
 
 # %%
@@ -912,6 +917,11 @@ def picture(rows):
     return np.array([[int(digit) for digit in row] for row in rows]) / 9
 
 
+# %% [markdown]
+# Toutes les comparaisons passeront par la même fonction : un réseau neuf, une graine, des tuiles.
+
+
+# %%
 def trained(
     builder, slices, updates=UPDATES, loss=cross_entropy, augment=True, **options
 ):
@@ -922,6 +932,10 @@ def trained(
     return model
 
 
+# %% [markdown]
+# À côté des mesures, l'expérience compare plusieurs largeurs de bord jeté, pour plus bas.
+
+# %%
 MARGINS = runtime.pick(quick=(0, 8), full=(0, 16, 32, 48))
 
 
@@ -953,7 +967,7 @@ figures.show(
 
 # %% [markdown]
 # Les membranes sont là, avec des hésitations : des organites aussi noirs qu'elles, des murs coupés
-# en biais, qui paraissent gris. Le seuil se choisit sur la validation.
+# en biais, qui paraissent gris. Voyons où placer le seuil.
 
 # %%
 shown = reference.values
@@ -972,7 +986,7 @@ figures.show(
 # %% [markdown]
 # Le Dice est le plus haut vers le milieu, et change peu autour. L'erreur de Rand préfère un seuil
 # bas : mieux vaut des membranes trop épaisses qu'un seul trou. Au-dessus de 0,6, les cellules
-# fusionnent en chaîne. Le même réseau, la même carte ; deux mesures, deux seuils.
+# fusionnent en chaîne.
 #
 # Le bord des tuiles, maintenant. Comparons une coupe prédite par quatre grandes tuiles de 512
 # pixels, dont on jette 128 pixels de bord (le bord n'y change plus rien), et la même prédite par
@@ -992,8 +1006,8 @@ runtime.show_table(("bord jeté", "écart moyen de probabilité"), rows)
 #
 # ### La validation croisée
 #
-# Une séparation, c'est six coupes de test : trop peu. Recommençons cinq fois, chaque bloc servant
-# une fois de test, avec deux fois plus de mises à jour.
+# Une séparation, c'est six coupes de test : trop peu. La ***validation croisée*** recommence cinq
+# fois, chaque bloc servant une fois de test ; donnons-lui deux fois plus de mises à jour.
 
 
 # %%
@@ -1036,10 +1050,10 @@ runtime.show_table(header, rows)
 # cinq. Le Dice varie peu d'un bloc à l'autre, l'erreur de Rand du simple au double : quelques trous
 # de plus ou de moins.
 #
-# L'article annonce une erreur de Rand de 0,038, et un humain 0,002. Le protocole n'est pas le même
-# : les coupes de test du concours, aux réponses secrètes, et la mesure de l'époque. Mais surtout,
-# son réseau complet a été entraîné dix heures sur une carte graphique. Nous avons fait huit cents
-# pas. Continuons, sur la première séparation seulement.
+# L'article annonce une erreur de Rand de 0,038, et un humain fait 0,002. Son protocole n'est pas le
+# nôtre : ses coupes de test sont celles du concours, aux réponses secrètes, et la mesure a changé.
+# Mais surtout, son réseau complet a été entraîné dix heures sur une carte graphique, le nôtre
+# pendant huit cents mises à jour. Continuons, sur la première séparation seulement.
 
 # %%
 LONG_UPDATES = runtime.pick(quick=1, full=6_000, cpu=3_000)
@@ -1075,8 +1089,8 @@ compare(shown)
 # %% [markdown]
 # L'erreur de Rand tombe à 0,05 et le Dice gagne près de quatre points : c'est ce qu'obtenait en
 # 2012 le vainqueur du concours (0,050), un peu plus que U-Net en 2015. La référence était donc loin
-# d'avoir fini d'apprendre ; souvenez-vous-en dans les comparaisons qui suivent, toutes faites en
-# 400 pas.
+# d'avoir fini d'apprendre ; souvenez-vous-en dans les comparaisons qui suivent, faites en 400 mises
+# à jour au plus.
 #
 # ### Comparer les pertes
 #
@@ -1087,7 +1101,7 @@ compare(shown)
 def losses_run():
     train, _, _ = split(0)
     found = {}
-    for name, loss in runtime.pick(quick=list(LOSSES.items())[:2], full=LOSSES.items()):
+    for name, loss in runtime.pick(quick=[], full=LOSSES.items()):
         if name != "entropie croisée":  # c'est la référence
             found[name] = evaluate(trained(unet, train, loss=loss, filters=FILTERS))
     return found
@@ -1119,14 +1133,14 @@ figures.show(
 
 # %% [markdown]
 # Une fois le seuil bien choisi, le Dice de quatre pertes tient en un point et demi : une graine et
-# six coupes ne les départagent pas. La focale perd cependant cinq points sur les contours. C'est la
-# forme des courbes qui les distingue. La perte pondérée voit des membranes partout et demande un
-# seuil haut ; la focale tasse les probabilités vers le milieu, et presque tout disparaît au-dessus
-# de 0,75 ; avec l'entropie croisée et Dice ensemble, la courbe est la plus plate. Le seuil de 1/2
-# n'a donc rien de naturel.
+# six coupes ne les départagent pas. La focale perd pourtant plus de cinq points sur les contours.
+# C'est la forme des courbes qui les distingue. La perte pondérée voit des membranes partout et
+# demande un seuil haut ; la focale tasse les probabilités vers le milieu, et presque tout disparaît
+# au-dessus de 0,75 ; avec l'entropie croisée et Dice ensemble, la courbe est la plus plate. Le
+# seuil de 1/2 n'a donc rien de naturel.
 #
-# La perte de Dice, seule, s'est effondrée : le réseau répond « membrane » partout. Est-ce la graine
-# ? le pas ? Recommençons, plus court, avec trois graines et deux taux d'apprentissage.
+# La perte de Dice, seule, s'est effondrée : le réseau répond « membrane » partout. Est-ce la
+# graine, ou le taux d'apprentissage ? Recommençons, plus court, avec trois graines et deux taux.
 
 # %%
 SHORT_UPDATES = runtime.pick(quick=1, full=100)
@@ -1163,10 +1177,10 @@ header = ("perte", "taux", "Dice, par graine", "part prédite membrane")
 runtime.show_table(header, rows)
 
 # %% [markdown]
-# Ni la graine ni le pas : six fois sur six, la perte de Dice mène au même endroit ; avec l'entropie
-# croisée, jamais. Au départ, les probabilités sont vers 1/2 et le Dice vers 0,3 ; dire « membrane »
-# un peu plus partout l'améliore aussitôt, jusqu'à 0,39. Les premiers pas vont donc tous dans ce
-# sens. Mais pourquoi le réseau n'en revient-il pas ?
+# Ni la graine ni le taux : six fois sur six, la perte de Dice mène au même endroit ; avec
+# l'entropie croisée, jamais. Au départ, les probabilités sont vers 1/2 et le Dice vers 0,3 ; dire
+# « membrane » un peu plus partout l'améliore aussitôt, jusqu'à 0,39. Les premières mises à jour
+# vont donc toutes dans ce sens. Mais pourquoi le réseau n'en revient-il pas ?
 #
 # Regardons le gradient que reçoit un pixel de cellule, pris à tort pour une membrane, selon son
 # score, quand les cent pixels d'une image ont le même.
@@ -1192,19 +1206,19 @@ runtime.show_table(("score", "entropie croisée", "Dice"), rows)
 # %% [markdown]
 # Plus le réseau se trompe, plus l'entropie croisée le corrige, jusqu'à un gradient de 1. La perte
 # de Dice fait le contraire : son gradient porte le facteur $p(1 - p)$ de la sigmoïde, et s'éteint
-# quand le réseau est sûr de lui, même à tort. Si les premiers pas le poussent trop loin, il n'en
-# revient pas. Ajoutée à l'entropie croisée, dont le gradient ne s'éteint pas, elle peut toujours
-# revenir.
+# quand le réseau est sûr de lui, même à tort. Si les premières mises à jour le poussent trop loin,
+# il n'en revient pas. Ajoutée à l'entropie croisée, dont le gradient ne s'éteint pas, elle n'a plus
+# ce défaut.
 #
 # ### À pleine largeur
 #
 # Le réseau du document a 64 filtres au premier étage : quatre fois plus que notre référence, donc
-# seize fois plus de paramètres, et des pas beaucoup plus longs. Voici ce qu'il donne, avec moins de
-# mises à jour, et le réseau réduit avec aussi peu.
+# seize fois plus de paramètres, et des mises à jour beaucoup plus lentes. Voici ce qu'il donne en
+# peu de mises à jour, et le réseau réduit en autant.
 
 # %%
 WIDE_UPDATES = runtime.pick(quick=1, full=2_000, cpu=120)
-WIDE_FILTERS = runtime.pick(quick=8, full=64)
+WIDE_FILTERS = runtime.pick(quick=4, full=64)
 
 
 def wide_run():
@@ -1230,8 +1244,8 @@ print(f"{wide.values['updates']} mises à jour, {parameters} paramètres")
 compare({"pleine largeur": wide.values, "réduit": narrow.values})
 
 # %% [markdown]
-# À nombre de pas égal, le réseau du document fait moins bien, pour une dizaine de fois plus de
-# temps. Cent vingt pas sont trop peu pour trente et un millions de paramètres : ce n'est pas la
+# À nombre de mises à jour égal, le réseau du document fait moins bien, en dix fois plus de temps.
+# Cent vingt mises à jour sont trop peu pour trente et un millions de paramètres : ce n'est pas la
 # preuve que la largeur nuit, seulement qu'elle se paie avant de rapporter.
 #
 # ## Ce que font les connexions directes
@@ -1250,12 +1264,15 @@ def ignored(skip, x):
 # Dans la même expérience, des U moins profonds, que nous lirons plus loin.
 
 # %%
-VARIANTS = {
-    "sans connexions": {"connect": ignored},
-    "1 division": {"depth": 1},
-    "2 divisions": {"depth": 2},
-    "3 divisions": {"depth": 3},
-}
+VARIANTS = runtime.pick(
+    quick={},
+    full={
+        "sans connexions": {"connect": ignored},
+        "1 division": {"depth": 1},
+        "2 divisions": {"depth": 2},
+        "3 divisions": {"depth": 3},
+    },
+)
 DEEPER = 5
 
 
@@ -1305,7 +1322,7 @@ verdict("unet-skip-quality", lost and lost["dice"])
 
 # %%
 WIDTHS = (1, 2, 4, 8)
-LINE_IMAGES = runtime.pick(quick=8, full=1_200)
+LINE_IMAGES = runtime.pick(quick=4, full=1_200)
 LINE_SIDE = 64
 
 
@@ -1355,7 +1372,7 @@ def line_recalls(depth, connect, seed):
 
 
 def lines_run():
-    depths = runtime.pick(quick=(4,), full=(1, 2, 3, 4))
+    depths = runtime.pick(quick=(1,), full=(1, 2, 3, 4))
     return {
         name: {
             str(depth): [line_recalls(depth, connect, seed) for seed in SEEDS]
@@ -1404,9 +1421,9 @@ verdict("unet-limit-small-cause", finest and finest["1"] - finest["4"])
 # %% [markdown]
 # Avec les connexions directes, la profondeur ne coûte rien : un trait d'un pixel est retrouvé aussi
 # bien après quatre divisions qu'après une. S'il en manque plus de 40 %, la profondeur n'y est pour
-# rien : le bruit en cache une part, et l'entraînement est court. Sans elles, chaque division coûte
-# ; après quatre, un trait de deux pixels n'est plus retrouvé qu'au tiers, et il faut huit pixels
-# d'épaisseur pour dépasser 90 %.
+# rien : le bruit en cache une part, et l'entraînement est court. Sans elles, chaque division
+# coûte : après quatre, un trait de deux pixels n'est plus retrouvé qu'au tiers, et il faut huit
+# pixels d'épaisseur pour dépasser 90 %.
 #
 # Le document a donc raison sur le fait et se trompe de coupable : la perte due au
 # sous-échantillonnage est réelle, mais, dans ces images, les connexions directes la réparent
@@ -1421,7 +1438,7 @@ verdict("unet-limit-small-cause", finest and finest["1"] - finest["4"])
 # en autant de mises à jour.
 
 # %%
-COUNTS = runtime.pick(quick=(1,), full=(1, 3, 9, 21))
+COUNTS = runtime.pick(quick=(), full=(1, 3, 9, 21))
 
 
 def spaced(slices, n):
@@ -1457,6 +1474,9 @@ for key, label_of in (("dice", "Dice des membranes"), ("rand", "erreur de Rand")
         xlabel="coupes d'apprentissage",
         ylabel=label_of,
     )
+    fig.axes[0].set_xticks(counts, counts)
+    fig.axes[0].set_ylim(0, 1 if key == "dice" else 0.2)
+    fig.axes[0].legend(loc="lower right")
     figures.show(
         fig,
         alt=f"{label_of} avec {', '.join(map(str, counts))} coupes : "
@@ -1478,8 +1498,8 @@ verdict(
 #
 # Les déformations, elles, n'apportent rien ici ; avec neuf coupes, elles coûtent même trois points.
 # En 400 mises à jour, aucun réseau n'a eu le temps d'apprendre ses coupes par cœur : elles rendent
-# la tâche plus difficile sans avoir encore de surapprentissage à combattre. L'erreur de Rand, elle,
-# change plus d'un essai à l'autre que d'un nombre de coupes à l'autre.
+# la tâche plus difficile sans avoir encore de surapprentissage à combattre. Quant à l'erreur de
+# Rand, elle change plus d'un essai à l'autre que d'un nombre de coupes à l'autre.
 #
 # Ce que l'expérience ne dit pas : que deviendraient des entraînements dix fois plus longs (exercice
 # 5), des annotations moins soignées, d'autres tissus. Toutes ces coupes viennent du même.
@@ -1504,15 +1524,17 @@ def field(depth):
 
 
 # %%
-verdict("unet-scales", [field(depth) for depth in range(5)])
-verdict("unet-context", field(4) >= 128 and unet().output_shape[1:3] == (128, 128))
-shown = {depth: variants.values[divisions(depth)] for depth in (1, 2, 3)}
+names = {divisions(depth): depth for depth in (1, 2, 3)}
+shown = {names[name]: m for name, m in variants.values.items() if name in names}
 shown |= {4: reference.values, DEEPER: deeper.values}
+networks = {depth: unet(filters=16, depth=depth) for depth in shown}
+verdict("unet-scales", [field(depth) for depth in range(5)])
+verdict("unet-context", field(4) >= 128 and networks[4].output_shape[1] == 128)
 rows = [
     (
         depth,
         field(depth),
-        number(unet((None, None, 1), filters=16, depth=depth).count_params(), 0),
+        number(networks[depth].count_params(), 0),
         *(number(m[key], 3) for key in ("dice", "boundary", "rand")),
     )
     for depth, m in shown.items()
@@ -1526,9 +1548,9 @@ verdict("unet-limit-depth", full and deeper.full["dice"] - reference.full["dice"
 # D'une à quatre divisions, tout progresse, et l'erreur de Rand diminue de moitié. La cinquième
 # n'apporte rien au Dice ni aux contours ; l'erreur de Rand, seule, y gagne deux centièmes, moins
 # que son écart d'un bloc à l'autre. Une case du fond voit déjà 140 pixels, et une membrane se
-# reconnaît de plus près. Pour des objets de plusieurs centaines de pixels, ce serait peut-être une
-# autre histoire, que ces coupes ne racontent pas. Notez que chaque division multiplie aussi les
-# paramètres par quatre.
+# reconnaît de plus près. Pour des objets de plusieurs centaines de pixels, la réponse serait
+# peut-être autre : ces coupes n'en disent rien. Chaque division multiplie aussi les paramètres par
+# quatre.
 #
 # ## La famille
 #
@@ -1542,10 +1564,10 @@ verdict("unet-limit-depth", full and deeper.full["dice"] - reference.full["dice"
 #
 # $$s' = \alpha\, s.$$
 #
-# Les trois produits sont des convolutions 1 × 1, avec un biais que la formule omet. (Dans
-# l'article, $g$ est la carte d'avant le doublement : la porte est calculée sur la grille grossière,
-# puis interpolée. Nous prenons la variante courante, à la même taille.) Notre `unet` n'a pas à
-# changer : la porte n'est qu'une autre façon de connecter.
+# Les trois produits sont des convolutions 1 × 1, avec un biais que la formule omet. Notre `unet`
+# n'a pas à changer : la porte n'est qu'une autre façon de connecter. (Dans l'article, $g$ est la
+# carte d'avant le doublement, et la porte est interpolée ; nous prenons la variante courante, à la
+# même taille.)
 
 
 # %%
@@ -1567,7 +1589,13 @@ def attention_unet(input_shape=(128, 128, 1), classes=1, filters=64, **options):
     return unet(input_shape, classes, filters, connect=gated, **options)
 
 
-extra = attention_unet().count_params() - unet().count_params()
+def gate_size(channels):
+    """Paramètres d'une porte entre deux cartes de ce nombre de canaux."""
+    skip, x = (keras.Input((8, 8, channels)) for _ in range(2))
+    return keras.Model([skip, x], attention_gate(skip, x)).count_params()
+
+
+extra = sum(gate_size(channels) for channels in (64, 128, 256, 512))
 print(f"{number(extra, 0)} paramètres de plus pour quatre portes")
 
 # %% [markdown]
@@ -1715,9 +1743,9 @@ verdict(
 # %% [markdown]
 # Les trois réseaux se valent presque. Attention U-Net ne gagne rien de mesurable. Sa porte la plus
 # fine distingue bien les membranes du reste, mais **à l'envers** : elle est plus fermée sur elles.
-# Le réseau s'en sert, sans « cibler » pour autant ce que nous cherchons ; une porte n'est qu'une
-# multiplication parmi d'autres, et ce qu'elle laisse passer n'est pas une explication. (Nos
-# membranes sont partout dans l'image ; dans l'article, il fallait trouver un pancréas.)
+# Une porte n'est qu'une multiplication parmi d'autres, et ce qu'elle laisse passer n'est pas une
+# explication. (Nos membranes sont partout dans l'image ; dans l'article, il fallait trouver un
+# pancréas.)
 #
 # DeepLab, avec huit fois moins de paramètres, perd un point de Dice et trois de F1 des contours :
 # il n'a que des cartes de 32 × 32 à agrandir. Sur des cartes si petites, beaucoup des poids de taux
@@ -1777,15 +1805,15 @@ print(f"{number(model.count_params(), 0)} paramètres, sortie {model.output_shap
 del model
 
 # %% [markdown]
-# L'article imprime 19 069 955 paramètres : les voilà (il normalise en outre par lots, et n'en
-# compte pas les paramètres).
+# L'article imprime 19 069 955 paramètres : les voilà (sans les normalisations par lots, qu'il
+# ajoute et ne compte pas).
 #
 # À quoi sert la troisième dimension ? Dessinons des **tubes** (à trouver) et des **boules** (à
 # laisser). Sur une coupe, un tube coupé en travers et une boule sont le même disque.
 
 # %%
 VOLUME_SIDE = runtime.pick(quick=16, full=24)
-VOLUMES = runtime.pick(quick=2, full=400)
+VOLUMES = runtime.pick(quick=1, full=400)
 SKIPPED = 4  # une coupe sur quatre : déjà six fois plus de pas que le réseau 3D
 
 
@@ -1869,9 +1897,9 @@ full = volume.full
 verdict("unet-3d", full and np.mean(full["3D"]) - np.mean(full["coupe par coupe"]))
 
 # %% [markdown]
-# Le réseau 3D gagne six points en moyenne, mais pas avec toutes les graines : en cent mises à jour,
-# il n'a pas fini d'apprendre, quand l'autre en a fait six cents. Coupe par coupe, un disque reste
-# un disque ; dans le volume, il continue, ou non.
+# Le réseau 3D gagne six points en moyenne, mais perd avec une graine sur trois : en cent mises à
+# jour, il n'a pas fini d'apprendre, quand l'autre en a fait six cents. Coupe par coupe, un disque
+# reste un disque ; dans le volume, il continue, ou non.
 #
 # ### Mask R-CNN : compter les objets
 #
@@ -1880,19 +1908,23 @@ verdict("unet-3d", full and np.mean(full["3D"]) - np.mean(full["coupe par coupe"
 # R-CNN](https://arxiv.org/abs/1703.06870) la fait en deux étages : le premier propose des boîtes où
 # il y a **quelque chose** ; le second, pour chaque boîte, dit **quoi**, ajuste la boîte, et dessine
 # le masque. Construisons-le en petit.
+#
+# C'est le passage le plus long du chapitre. Pour n'en garder que l'idée, lisez « Des boîtes » et
+# « RoIAlign », puis allez au tableau qui suit « Le jugement ».
 
 # %%
 SHAPE_SIDE, STRIDE = 64, 4  # côté des images ; pixels par case de la carte
 SHAPE_CLASSES = ("fond", "disque", "carré")
 DISC, SQUARE = 1, 2
-SHAPE_IMAGES = runtime.pick(quick=8, full=1_000)
-SHAPE_TESTS = runtime.pick(quick=4, full=200)
+SHAPE_IMAGES = runtime.pick(quick=4, full=1_000)
+SHAPE_TESTS = runtime.pick(quick=2, full=200)
 SHAPE_EPOCHS = runtime.pick(quick=1, full=8)
 SHAPE_BATCH = 16
 
 # %% [markdown]
 # Les images d'abord. Les deux premiers objets de chacune ont la même classe et le même gris, et se
-# touchent : rien, dans un pixel, ne dit où finit l'un et où commence l'autre.
+# touchent : rien, dans un pixel, ne dit où finit l'un et où commence l'autre. Le code qui les
+# dessine est replié : il n'apprend rien sur les réseaux.
 
 
 # %%
@@ -1915,7 +1947,8 @@ class Shape(NamedTuple):
     size: int
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Placer les formes : la seconde contre la première, les autres à l'écart
 def fits(form, side):
     return min(form.y, form.x) >= 1 and max(form.y, form.x) + form.size < side
 
@@ -1934,11 +1967,6 @@ def free(rng, label, side):
     return Shape(label, int(y), int(x), size)
 
 
-# %% [markdown]
-# La seconde forme est posée contre la première ; les autres, à l'écart.
-
-
-# %%
 def neighbour(rng, first):
     """Une forme de même classe, qui touche la première."""
     size = int(rng.integers(12, 25))
@@ -1967,7 +1995,8 @@ def scene(rng, side):
     return forms
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Peindre les formes : masques, boîtes, images
 def silhouettes(forms, side):
     """Masques bool (k, côté, côté) ; une forme cache celles qui la précèdent."""
     category, y, x, size = np.array(forms, float).T[:, :, None, None]
@@ -1987,7 +2016,6 @@ def tight_box(mask):
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], "float32")
 
 
-# %%
 def drawn_shapes(n, side=SHAPE_SIDE, seed=0):
     """`n` images de formes. Les deux qui se touchent ont le même gris."""
     rng = np.random.default_rng(seed)
@@ -2117,10 +2145,12 @@ print("gardées :", nms(three, scores=[0.8, 0.9, 0.5], threshold=0.5))
 # Le second étage regarde chaque boîte à travers une grille de taille fixe, ici 7 × 7, prise dans la
 # carte de caractéristiques. Une boîte ne tombe presque jamais sur des cases entières. L'arrondir,
 # comme le faisait RoIPool, décale tout d'un pixel ou deux ; ***RoIAlign*** lit la carte **entre**
-# les cases, par interpolation bilinéaire. En une dimension, la valeur au point $p$ est $\sum_h f_h
-# \max(0, 1 - |p - h|)$ : deux cases seulement comptent. En deux, on interpole les lignes, puis les
-# colonnes. (L'article moyenne quatre points par case de la grille ; nous n'en prenons qu'un, en son
-# centre.)
+# les cases, par interpolation bilinéaire.
+#
+# En une dimension, la valeur au point $p$ est $\sum_h f_h \max(0, 1 - |p - h|)$ : cette « fonction
+# chapeau » n'est pas nulle sur les deux cases voisines, et elles seules comptent. En deux, on
+# interpole les lignes, puis les colonnes. (L'article moyenne quatre points par case de la grille ;
+# nous n'en prenons qu'un, en son centre.)
 
 
 # %%
@@ -2504,9 +2534,8 @@ def masks_loss(y_true, scores):
 
 # %% [markdown]
 # L'entraînement suit les deux premières étapes de celui de Faster R-CNN : d'abord le réseau de
-# propositions ; puis les têtes, sur ses propositions fixées, avec leur propre base (la nôtre part
-# des poids du premier étage ; la leur, d'ImageNet). L'article fige ensuite la base des têtes et
-# réajuste le premier étage, pour n'en calculer qu'une ; nous nous arrêtons avant.
+# propositions ; puis les têtes, sur ses propositions fixées, avec leur propre base, qui part des
+# poids du premier étage. (L'article réunit ensuite les deux bases, pour n'en calculer qu'une.)
 
 
 # %%
@@ -2535,7 +2564,8 @@ def train_heads(first_stage, drawn):
 # #### L'inférence
 #
 # Proposer, classer, ajuster, supprimer les doublons, puis recoller chaque petit masque de 14 × 14 à
-# sa place dans l'image.
+# sa place dans l'image. `stretch` est la fonction chapeau de `bilinear` dans l'autre sens, de la
+# grille vers l'image, en NumPy : rien n'a plus à être dérivé.
 
 
 # %%
@@ -2600,7 +2630,7 @@ def detect(first_stage, second_stage, images):
 #
 # Un U-Net à trois classes (softmax, donc), dont chaque tache d'un seul tenant compte pour un objet.
 # L'article de 2015 sépare des cellules qui se touchent en pesant davantage les pixels du mince fond
-# laissé entre elles ; entre nos formes, il n'y a pas de fond, et cette astuce n'y suffirait pas.
+# laissé entre elles ; entre nos formes, il n'y en a pas.
 
 
 # %%
@@ -2933,9 +2963,9 @@ EXERCISE_PADDING.check(padded_solution)
 # ### 5. Pour aller plus loin
 #
 # Dans Colab, avec une carte graphique, entraînez un réseau sur **une** coupe pendant 4 000 mises à
-# jour, avec puis sans déformations (`augment=False`) : laquelle des deux courbes de Dice redescend
-# ? Ensuite, prédisez la même coupe dans ses quatre orientations : la moyenne des quatre cartes,
-# remises à l'endroit, vaut-elle mieux qu'une seule ?
+# jour, avec puis sans déformations (`augment=False`) : laquelle des deux courbes de Dice finit par
+# redescendre ? Ensuite, prédisez la même coupe dans ses quatre orientations : la moyenne des quatre
+# cartes, remises à l'endroit, vaut-elle mieux qu'une seule ?
 
 # %% [markdown]
 # ## Ce que nous avons vérifié
