@@ -99,13 +99,13 @@ from utils.verdicts import french, summary, verdict
 # %%
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 SIZES = runtime.pick(
-    quick=(100, 300, 1_000), full=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000)
+    quick=(100, 300), full=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000)
 )
-EPOCHS = runtime.pick(quick=3, full=10)  # au moins
-MIN_UPDATES = runtime.pick(quick=60, full=1_000)  # mises à jour des poids, au moins
+EPOCHS = runtime.pick(quick=2, full=10)  # au moins
+MIN_UPDATES = runtime.pick(quick=10, full=1_000)  # mises à jour des poids, au moins
 DEEP_EPOCHS = runtime.pick(quick=1, full=15)
-DEEP_IMAGES = runtime.pick(quick=480, full=60_000)
-SHUFFLED_IMAGES = runtime.pick(quick=500, full=10_000)
+DEEP_IMAGES = runtime.pick(quick=120, full=60_000)
+SHUFFLED_IMAGES = runtime.pick(quick=120, full=10_000)
 BATCH_SIZE = 64
 
 runtime.start("01_convolution")
@@ -154,7 +154,7 @@ figures.show(
 
 # %% [markdown]
 # Un mot ; un mot et un cadre par objet ; une classe par pixel : la sortie change, l'entrée reste la
-# même. Les chapitres 1 à 4 traitent de la classification ; [le chapitre 5](05_unet.ipynb) et le
+# même. Les chapitres 1 à 4 traitent de la classification ; [le chapitre 5](05_unet) et le
 # suivant, de la segmentation. La détection n'est qu'effleurée, au chapitre 5.
 
 # %% [markdown]
@@ -265,8 +265,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Le nombre de pixels borne le détail ; il ne le crée pas. Un réseau à qui l'on donne de petites
-# images agrandies calcule davantage sans rien voir de plus.
+# Le nombre de pixels borne le détail ; il ne le crée pas. Agrandir ses images fait calculer un
+# réseau davantage, sans rien lui montrer de plus.
 
 # %% [markdown]
 # ### Niveaux de gris
@@ -716,13 +716,13 @@ def windows_conv2d(image, kernel):
 
 
 kernel = rng.normal(size=(3, 3, 3))
-expected = conv2d(photo, kernel)
+expected = windows_conv2d(photo, kernel)
+keras_conv2d(photo, kernel)  # un premier appel, pour que Keras se prépare
 for name, function in (
     ("deux boucles", conv2d),
     ("produit de matrices", windows_conv2d),
     ("Keras", keras_conv2d),
 ):
-    function(photo, kernel)  # premier appel : préparation
     begin = perf_counter()
     result = function(photo, kernel)
     milliseconds = 1000 * (perf_counter() - begin)
@@ -809,8 +809,8 @@ verdict("conv-size-padding-example", output_size(5, 3, s=1, p=1))
 # %% [markdown]
 # (Dans ces formules, $N$ est le *côté* de l'image, 7, et non « $7 \times 7$ ».)
 #
-# Trois exemples ne prouvent rien. Balayons toutes les combinaisons de petites tailles, en demandant
-# chaque fois à Keras de *faire* la convolution.
+# Trois exemples ne prouvent rien. Essayons toutes les combinaisons de petites tailles, en demandant
+# à Keras de *faire* chaque convolution.
 
 # %%
 CASES = [
@@ -850,9 +850,8 @@ print(f"division inexacte dans {len(broken)} cas sur {len(CASES)}")
 verdict("conv-size-floor", measured[6, 3, 2, 0])
 
 # %% [markdown]
-# Avec $N = 6$, $F = 3$ et $S = 2$, la formule du document donne 2,5 : une demi-position n'existe
-# pas. Il faut arrondir vers le bas. Et que devient ce qui dépasse ? Changeons la dernière valeur de
-# l'entrée.
+# Une demi-position n'existe pas : il faut arrondir vers le bas. Et que devient ce qui dépasse ?
+# Changeons la dernière valeur de l'entrée.
 
 # %%
 x = np.arange(1.0, 7)
@@ -992,7 +991,7 @@ for name, operation in (
 # Deux corrélations de suite n'en font pourtant qu'une, par un filtre qui est la *convolution* des
 # deux : $(x \star a) \star b = x \star (a * b)$. Deux couches de convolution sans rien entre elles
 # ne font donc rien qu'une seule, plus grande, ne puisse faire ; c'est pourquoi les réseaux y
-# intercalent une fonction non linéaire ([chapitre 2](02_layers_and_training.ipynb)).
+# intercalent une fonction non linéaire ([chapitre 2](02_layers_and_training)).
 
 # %%
 first, second = [1, 0, -1], [2, 1, -3]
@@ -1075,9 +1074,8 @@ figures.show(
 # ### Une banque de filtres
 #
 # Le document applique quatre filtres à une même image. Leurs réponses sont des ***cartes de
-# caractéristiques*** : des images encore (« les images représentent les cartes », écrit le
-# document : c'est l'inverse), où chaque pixel dit avec quelle force le filtre a répondu *à cet
-# endroit*.
+# caractéristiques*** : des images encore, où chaque pixel dit avec quelle force le filtre a répondu
+# *à cet endroit*.
 
 # %%
 FILTERS = {
@@ -1203,7 +1201,7 @@ runtime.show_table(header, rows)
 #
 # L'égalité tient quand le déplacement est un multiple du pas, et seulement alors : avec un pas de
 # 2, un seul pixel de décalage change presque tout. Ne confondez pas équivariance (la réponse *suit*
-# l'objet) et invariance (la réponse *ne change pas*) : [le chapitre 4](04_transfer_learning.ipynb)
+# l'objet) et invariance (la réponse *ne change pas*) : [le chapitre 4](04_transfer_learning)
 # mesurera la seconde.
 
 # %% [markdown]
@@ -1222,7 +1220,7 @@ runtime.show_table(header, rows)
 # )
 # ```
 #
-# Il s'exécute. Keras 3 fait pourtant une remarque sur sa dernière ligne.
+# Il s'exécute, mais Keras 3 fait une remarque sur sa dernière ligne.
 
 
 # %%
@@ -1287,7 +1285,7 @@ verdict("conv-same", layer_size(side=5, strides=2, padding="same"))
 
 # %% [markdown]
 # Avec un pas $S$, `'same'` rend $\lceil N/S \rceil$ : la taille de l'entrée seulement si $S = 1$.
-# Vérifions cette règle par un balayage, avec des filtres pairs et impairs.
+# Vérifions cette règle, avec des filtres pairs et impairs.
 
 # %%
 for n in range(1, 10):
@@ -1423,8 +1421,8 @@ assert all(formula == measure for _, formula, measure in rows)
 
 # %% [markdown]
 # Deux convolutions 3 × 3 voient autant qu'une 5 × 5, avec 18 poids au lieu de 25 : c'est l'idée des
-# réseaux VGG, au [chapitre 3](03_architectures.ipynb). Et réduire l'image agrandit le champ bien
-# plus vite qu'ajouter des couches.
+# réseaux VGG, au [chapitre 3](03_architectures). Et réduire l'image agrandit le champ bien plus
+# vite qu'ajouter des couches.
 #
 # Mais tous les pixels du champ ne comptent pas également : ceux du centre atteignent la sortie par
 # bien plus de chemins. Moyennons le gradient de piles de couches 3 × 3 à poids tirés au hasard.
@@ -1765,8 +1763,6 @@ verdict("conv-manual-features", ahead if decided else None)
 # réseaux à convolution lisaient déjà des chèques dans les années 1990 ; pour dominer la discipline,
 # en 2012, il leur a fallu davantage d'images et de calcul.
 #
-# Aucune des deux méthodes n'est ici poussée à sa limite : un SVM non linéaire ferait mieux, un
-# meilleur réseau aussi.
 
 # %% [markdown]
 # ### Un réseau plus profond
@@ -1960,8 +1956,8 @@ figures.show(
 # Le bruit du départ a laissé la place à des motifs plus réguliers, où les poids voisins se
 # ressemblent. Dans l'exécution que le livre affiche, certains opposent le haut au bas, ou une bande
 # verticale à ses voisines, comme les filtres que le document avait choisis ; d'autres, presque tous
-# du même signe, mesurent plutôt la clarté d'un endroit. Personne ne les a demandés : ce sont ceux
-# qui servaient à distinguer ces images. Avec une autre graine, ce seraient d'autres filtres.
+# du même signe, mesurent plutôt la clarté d'un endroit. Avec une autre graine, ce seraient d'autres
+# filtres.
 
 # %% [markdown]
 # ## À retenir

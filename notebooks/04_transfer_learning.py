@@ -20,7 +20,7 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres 1 et 2, et le début du [chapitre 3](03_architectures.ipynb) |
+# | **Prérequis** | les chapitres 1 et 2, et le début du [chapitre 3](03_architectures) |
 # | **Document étudié** | 004, chapitre 2 : optimiser les réseaux à convolution |
 # | **Données** | Fashion-MNIST, ISBI 2012, Oxford-IIIT Pet ; hors ligne, images dessinées |
 # | **Durée** | une heure et quart de lecture, autant d'exercices ; exécution rapide : 40 secondes |
@@ -250,7 +250,7 @@ figures.show(
 # Un vêtement a une forme, toujours au centre ; un tissu n'est qu'une texture, sans centre ni haut.
 #
 # Le réseau ne se termine pas par `Flatten` : une moyenne globale ([chapitre
-# 2](02_layers_and_training.ipynb)) résume chacune des 64 dernières cartes par un nombre. Ce vecteur
+# 2](02_layers_and_training)) résume chacune des 64 dernières cartes par un nombre. Ce vecteur
 # de 64 caractéristiques est ce que nous réutiliserons. Les statistiques de la normalisation par
 # lots suivent vite (`momentum=0.9`) : avec la valeur de Keras, 0,99, elles auraient du retard après
 # si peu de mises à jour.
@@ -462,10 +462,10 @@ def fine_tuned(base, x, y, classes, rate=1e-4, kept=0, **budget):
 
 
 # %% [markdown]
-# La phrase du document mérite d'être relue : « il est possible de régler avec précision toutes les
-# couches du CNN, **ou** il est possible d'affiner toutes les couches **ou** seulement les couches
-# supérieures ». Les deux premières branches sont la même ; la troisième revient à garder fixes les
-# premières couches. Gelons-en plus ou moins.
+# Relisons le document : « il est possible de régler avec précision toutes les couches du CNN,
+# **ou** il est possible d'affiner toutes les couches **ou** seulement les couches supérieures ».
+# Les deux premières branches sont la même ; la troisième garde fixes les premières couches.
+# Gelons-en plus ou moins.
 
 # %%
 SOME = runtime.pick(quick=20, full=1_000)
@@ -619,7 +619,7 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# L'erreur au test seul se voit : l'exactitude s'effondre. L'erreur faite des deux côtés est plus
+# L'erreur au test seul se voit : l'exactitude s'effondre. Faite des deux côtés, elle est plus
 # sournoise : la tête s'y adapte, l'exactitude paraît plausible, et rien ne dit ce que l'on a perdu.
 #
 # ### La normalisation par lots qui dérive
@@ -947,8 +947,8 @@ figures.show(
 verdict("transfer-imagenet-scores", WHOLE.model.output_shape[-1] if published else None)
 
 # %% [markdown]
-# Et si l'on oublie le prétraitement ? Les mêmes photographies, en laissant les pixels de 0 à 255,
-# puis en les divisant par 255 sans les centrer.
+# Et si l'on oublie le prétraitement ? Laissons les pixels de 0 à 255, puis divisons-les par 255
+# sans les centrer.
 
 # %%
 PREPARATIONS = {
@@ -1232,9 +1232,8 @@ figures.show(draw_quadrant(shown), alt=describe_quadrant(good))
 # ne le dit. Pour une cible lointaine, les trois scénarios se valent : une base qui n'a vu que six
 # vêtements n'a presque rien à offrir à la microscopie.
 #
-# (Notre tête n'apprend que pendant deux cents mises à jour. Menée à son terme, une régression
-# logistique sur les mêmes caractéristiques fait cinq points de plus avec mille images, comme nous
-# le verrons : l'écart entre base gelée et affinage en serait réduit.)
+# (Une tête entraînée au-delà de nos deux cents mises à jour réduirait cet écart : avec mille
+# images, elle gagnerait cinq points.)
 #
 # ### Avec ImageNet et de vraies photographies
 #
@@ -1391,11 +1390,11 @@ verdict(
 # %% [markdown]
 # Pour les races, l'exactitude monte presque jusqu'au bout : ce sont des objets, comme ceux
 # d'ImageNet. Pour les membranes, elle ne monte plus après le premier quart, et les derniers étages
-# en reperdent : ils sont spécialisés. Pour une cible lointaine, couper plus tôt est donc un bon
-# conseil pour cette sonde ; mais dans la grille, avec les mêmes 390 carrés, une tête posée sur la
-# base **entière** faisait déjà 0,83. Une partie de la baisse vient donc de la sonde, qui surapprend
-# quand les canaux deviennent plus nombreux que les images. Les deux courbes sont aussi l'indice
-# d'un apprentissage *hiérarchique*, du général au particulier.
+# en reperdent : ils sont spécialisés. Pour une cible lointaine, cette sonde conseille donc de
+# couper plus tôt ; mais dans la grille, avec les mêmes 390 carrés, une tête posée sur la base
+# **entière** faisait déjà 0,83. La sonde, elle, surapprend quand les canaux deviennent plus
+# nombreux que les images. Les deux courbes sont aussi l'indice d'un apprentissage *hiérarchique*,
+# du général au particulier.
 #
 # ### Ce que disent les nombres
 #
@@ -1452,17 +1451,17 @@ verdict(
 
 # %% [markdown]
 # Avec le petit réseau, le transfert aide d'autant plus que les images sont rares et les tâches
-# proches ; avec ImageNet, il aide les races autant à 390 images qu'à 12, et les membranes
-# davantage. Il coûte beaucoup moins si la base reste gelée, un tiers de moins si on l'affine. La
-# ressemblance n'est pas une condition : une base très générale aide même de loin. Enfin, une
-# troisième contrainte semble compter, que le document ne nomme pas : **l'étendue de ce que la base
-# a vu**. Nos deux grilles ne l'isolent pas, car le réseau et les images changent aussi.
+# proches ; avec ImageNet, il aide autant ou plus à 390 images qu'à 12. Il coûte bien moins si la
+# base reste gelée, un tiers de moins si on l'affine. La ressemblance n'est pas une condition : une
+# base très générale aide même de loin. Une troisième contrainte semble compter, que le document ne
+# nomme pas : **l'étendue de ce que la base a vu**. Nos deux grilles ne l'isolent pas, car le réseau
+# et les images changent aussi.
 #
 # ## Cinq avantages à l'épreuve
 #
 # ### « Adaptation aux données spatiales »
 #
-# Comme au [chapitre 1](01_convolution.ipynb), mélangeons les pixels de toutes les images **par la
+# Comme au [chapitre 1](01_convolution), mélangeons les pixels de toutes les images **par la
 # même permutation**, mais sur nos deux cibles, et avec un réseau dense pour comparaison.
 
 
@@ -1546,7 +1545,7 @@ verdict(
 # %% [markdown]
 # Et le réseau entier, moyenne globale comprise ? Déplaçons et tournons les images de test. Le
 # second réseau a vu, à l'apprentissage, des images déplacées et tournées au hasard : cette
-# augmentation de données ([chapitre 2](02_layers_and_training.ipynb)) apprend au réseau ce que son
+# augmentation de données ([chapitre 2](02_layers_and_training)) apprend au réseau ce que son
 # architecture ne lui donne pas.
 
 # %%
@@ -1761,10 +1760,9 @@ verdict("transfer-large-data", full and curve[-1] - curve[1])
 verdict("transfer-needs-data", full and curve[-1] - curve[0])
 
 # %% [markdown]
-# De 20 à 5000 images, le réseau gagne près de trente points : le besoin est réel. De 1000 à 5000,
-# il semble en gagner encore un peu (une graine sur trois ne progresse pas). Le transfert réduit ce
-# besoin, il ne le supprime pas : avec vingt images, la meilleure façon de transférer reste loin de
-# ce que donnent cinq mille.
+# De 20 à 5000 images, le réseau gagne près de trente points, dont un ou deux seulement après
+# mille : le besoin est réel. Le transfert le réduit sans le supprimer : avec vingt images, la
+# meilleure façon de transférer reste loin de ce que donnent cinq mille.
 #
 # ## Cinq inconvénients à l'épreuve
 #
@@ -1820,7 +1818,7 @@ verdict(
 # %% [markdown]
 # Affinée, la base autosupervisée ne fait pas mieux que le réseau parti de zéro ; gelée, elle fait
 # bien moins. Pour dire si une chaussure est à l'endroit, il suffit d'en regarder le contour : le
-# réseau n'en a rien appris d'autre. L'autosupervision réussit à une tout autre échelle ; à la
+# réseau n'en a rien appris d'autre. À une tout autre échelle, l'autosupervision réussit ; à la
 # nôtre, le besoin d'étiquettes est confirmé.
 #
 # ### « Besoin de puissance de calcul »
@@ -1929,10 +1927,9 @@ if full:
 verdict("transfer-overfitting", memory.full and np.mean(memory.full["zéro"]))
 
 # %% [markdown]
-# Le réseau entier apprend cinq cents étiquettes absurdes sans une faute ; la tête seule dépasse à
-# peine le hasard : avec 260 paramètres, elle ne *peut* pas les retenir. La grille dit la même
-# chose : avec peu d'images, tous surapprennent ; à partir de mille, la base gelée presque plus.
-# Geler est aussi un remède.
+# Le réseau entier apprend cinq cents étiquettes absurdes sans une faute ; la tête seule, avec 260
+# paramètres, ne *peut* pas les retenir. La grille dit la même chose : avec peu d'images, tous
+# surapprennent ; à partir de mille, la base gelée presque plus. Geler est aussi un remède.
 #
 # ### « Interprétabilité limitée »
 #
@@ -2184,8 +2181,10 @@ for found in distribution.here.values():
     assert found["gap"] < 1e-4
 
 # %% [markdown]
-# Deux appareils donnent les poids d'un seul, à l'arrondi près. Sur une vraie machine à plusieurs
-# cartes :
+# Deux appareils donnent les poids d'un seul, à l'arrondi près.
+#
+# <details>
+# <summary>Sur une vraie machine à plusieurs cartes</summary>
 #
 # - retirez les lignes qui fabriquent deux appareils : les cartes sont détectées seules ;
 # - multipliez `batch_size` par le nombre de cartes, sans quoi chacune reçoit trop peu d'images ; le
@@ -2198,6 +2197,8 @@ for found in distribution.here.values():
 # - avec PyTorch, `keras.distribution` n'est pas disponible : on passe par
 #   `DistributedDataParallel` et sa propre boucle ([guide de
 #   Keras](https://keras.io/guides/distributed_training_with_torch/)).
+#
+# </details>
 
 # %% [markdown]
 # ## À retenir
