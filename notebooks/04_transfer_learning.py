@@ -110,6 +110,8 @@ SIZES = runtime.pick(quick=(20,), full=(20, 100, 1_000, 5_000))
 TEST_IMAGES = runtime.pick(quick=100, full=2_000)
 UPDATES = runtime.pick(quick=1, full=200)
 EPOCHS = runtime.pick(quick=1, full=6)
+SOME = runtime.pick(quick=20, full=1_000)  # images d'une tâche cible
+FEW = runtime.pick(quick=20, full=100)
 BATCH = 32
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
 
@@ -409,7 +411,7 @@ def frozen(base, x, y, classes, **_):
 # image en entrée, répond comme la tête sur les vecteurs.
 
 # %%
-few_x, few_y = target.x[:1_000], target.y[:1_000]
+few_x, few_y = target.x[:SOME], target.y[:SOME]
 keras.utils.set_random_seed(0)
 model = frozen(BASE, few_x, few_y, target.classes)
 learned = sum(np.prod(weight.shape) for weight in model.trainable_weights)
@@ -468,8 +470,6 @@ def fine_tuned(base, x, y, classes, rate=1e-4, kept=0, **budget):
 # Gelons-en plus ou moins.
 
 # %%
-SOME = runtime.pick(quick=20, full=1_000)
-FEW = runtime.pick(quick=20, full=100)
 KEPT = {"aucune": 0, "conv1 à conv2": 7, "conv1 à conv4": 13, "toutes": 17}
 
 
@@ -1245,7 +1245,8 @@ figures.show(draw_quadrant(shown), alt=describe_quadrant(good))
 # %%
 SIDE = 96
 PHOTOGRAPHS = runtime.pick(quick=(12,), full=(12, 39, 120, 390))
-LARGE_SEEDS = runtime.pick(quick=(0,), full=SEEDS, cpu=(0,))
+# En profil rapide, la base est le petit réseau, que la grille précédente vient d'essayer.
+LARGE_SEEDS = runtime.pick(quick=(), full=SEEDS, cpu=(0,))
 LARGE_BUDGET = {"batch": 16, "updates": runtime.pick(quick=1, full=300, cpu=150)}
 LARGE = zoo.imagenet_base(SIDE) or zoo.Network("notre réseau", BASE, to_small)
 print(f"{LARGE.title} : {number(LARGE.model.count_params(), 0)} paramètres")
@@ -1571,7 +1572,7 @@ def jittered(images, seed):
 def moving_run():
     found = {}
     for name, copies in runtime.pick(
-        quick=(("augmenté", 4),), full=(("ordinaire", 0), ("augmenté", 4))
+        quick=(("augmenté", 1),), full=(("ordinaire", 0), ("augmenté", 4))
     ):
         found[name] = {"shift": [], "angle": []}
         for seed in SEEDS:
@@ -1776,7 +1777,7 @@ verdict("transfer-needs-data", full and curve[-1] - curve[0])
 # images de la cible, **sans une seule étiquette** ; puis cent images étiquetées entraînent la tête.
 
 # %%
-UNLABELLED = runtime.pick(quick=20, full=2_000)
+UNLABELLED = runtime.pick(quick=8, full=2_000)
 
 
 def turned_base(images):
@@ -2158,7 +2159,7 @@ def in_a_process(function):
 def distribution_run():
     functions = {"jax": train_with_jax, "tensorflow": train_with_tensorflow}
     found = {}
-    for package in runtime.pick(quick=(runtime.backend(),), full=tuple(functions)):
+    for package in runtime.pick(quick=(), full=tuple(functions)):
         if package in functions and find_spec(package):
             devices, alone, shared = in_a_process(functions[package])
             gap = max(np.abs(np.subtract(a, b)).max() for a, b in zip(alone, shared))
