@@ -105,13 +105,13 @@ from utils.verdicts import french, summary, verdict
 
 # %%
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
-SOURCE_IMAGES = runtime.pick(quick=200, full=12_000)
-SIZES = runtime.pick(quick=(20,), full=(20, 100, 1_000, 5_000))
+SOURCE_IMAGES = runtime.pick(quick=96, full=12_000)
+SIZES = runtime.pick(quick=(32,), full=(20, 100, 1_000, 5_000))
 TEST_IMAGES = runtime.pick(quick=100, full=2_000)
-UPDATES = runtime.pick(quick=1, full=200)
+UPDATES = runtime.pick(quick=1, full=200)  # en rapide, un lot suffit
 EPOCHS = runtime.pick(quick=1, full=6)
-SOME = runtime.pick(quick=20, full=1_000)  # images d'une tâche cible
-FEW = runtime.pick(quick=20, full=100)
+SOME = runtime.pick(quick=32, full=1_000)  # images d'une tâche cible
+FEW = runtime.pick(quick=32, full=100)
 BATCH = 32
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
 
@@ -1895,7 +1895,7 @@ def memory_run():
     task, found = TASKS["semblable"], {"zéro": [], "gelé": []}
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
-        x = task.x[: runtime.pick(quick=20, full=500)]
+        x = task.x[: runtime.pick(quick=32, full=500)]
         y = rng.integers(task.classes, size=len(x))
         for name in found:
             keras.utils.set_random_seed(seed)
