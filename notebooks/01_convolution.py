@@ -21,7 +21,7 @@
 # | **Prérequis** | Python, NumPy, le produit scalaire, la dérivée |
 # | **Document étudié** | 004, chapitre 1 : la définition et la couche de convolution |
 # | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) ; des photographies |
-# | **Durée** | une heure de lecture, autant d'exercices ; exécution rapide : 30 secondes |
+# | **Durée** | une heure de lecture, autant d'exercices ; exécution rapide : 45 secondes |
 #
 # > **Plan.** Les premières sections vont de l'image à la taille de la sortie : lisez-les dans
 # > l'ordre. *Convolution ou corrélation ?* et *Le champ réceptif* peuvent attendre une deuxième

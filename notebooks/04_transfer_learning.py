@@ -23,7 +23,7 @@
 # | **Prérequis** | les chapitres 1 et 2, et le début du [chapitre 3](03_architectures) |
 # | **Document étudié** | 004, chapitre 2 : optimiser les réseaux à convolution |
 # | **Données** | Fashion-MNIST, ISBI 2012, Oxford-IIIT Pet ; hors ligne, images dessinées |
-# | **Durée** | une heure et quart de lecture, autant d'exercices ; exécution rapide : 40 secondes |
+# | **Durée** | une heure et quart de lecture, autant d'exercices ; exécution rapide : 45 secondes |
 #
 # > **Plan.** Les cinq premières sections portent la leçon : trois scénarios, quatre pièges, des
 # > mesures. Les *cinq avantages* et les *cinq inconvénients* se lisent sans ordre. *Une
@@ -729,9 +729,6 @@ runtime.show_table(
 # quand les normalisations restent gelées (sur la semblable, c'est l'inverse). Gelez-les donc si la
 # base doit encore servir à autre chose.
 #
-# (Une base restée fixe donne ici un demi-point de moins qu'au début du chapitre : le réseau source
-# avait été entraîné à nouveau, avec d'autres arrondis.)
-#
 # ### Un taux d'apprentissage trop grand
 #
 # Une base affinée à grands pas peut oublier ce qu'elle savait. Avec cent images de la cible
@@ -1052,10 +1049,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, est souvent
-# pris pour un pull, parfois pour un pantalon. Chaque point ne voit que son champ réceptif, et rien
-# n'a appris à ce réseau à décider point par point : seulement en moyenne. Le chapitre 5 apprendra
-# le reste.
+# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, est surtout
+# pris pour un pull. Chaque point ne voit que son champ réceptif, et rien n'a appris à ce réseau à
+# décider point par point : seulement en moyenne. Le chapitre 5 apprendra le reste.
 
 # %% [markdown]
 # ## Taille et ressemblance : le récapitulatif, mesuré
@@ -1462,8 +1458,8 @@ verdict(
 #
 # ### « Adaptation aux données spatiales »
 #
-# Comme au [chapitre 1](01_convolution), mélangeons les pixels de toutes les images **par la
-# même permutation**, mais sur nos deux cibles, et avec un réseau dense pour comparaison.
+# Comme au [chapitre 1](01_convolution), mélangeons les pixels de toutes les images **par la même
+# permutation** ; cette fois sur nos deux cibles, et avec un réseau dense pour comparaison.
 
 
 # %%
