@@ -21,7 +21,11 @@
 # | **Prérequis** | Python, NumPy, le produit scalaire, la dérivée |
 # | **Document étudié** | 004, chapitre 1 : la définition et la couche de convolution |
 # | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) ; des photographies |
-# | **Durée** | trois heures de lecture et d'exercices ; exécution rapide : une minute |
+# | **Durée** | une heure de lecture, autant d'exercices ; exécution rapide : 45 secondes |
+#
+# > **Plan.** Les premières sections vont de l'image à la taille de la sortie : lisez-les dans
+# > l'ordre. *Convolution ou corrélation ?* et *Le champ réceptif* peuvent attendre une deuxième
+# > lecture. La dernière section, *À la main, ou par apprentissage ?*, entraîne un premier réseau.
 #
 # Le document 004 est un diaporama : des définitions, des formules et de petits calculs. Nous les
 # refaisons tous. Chaque phrase qu'une exécution peut trancher reçoit un **verdict** : *confirmé*,
@@ -89,19 +93,19 @@ from utils.figures import number, percent, spread
 from utils.verdicts import french, summary, verdict
 
 # %% [markdown]
-# Toutes les tailles du chapitre sont choisies ici. Le profil *rapide* suffit pour lire et modifier
-# le code ; le profil *complet* entraîne les réseaux sur toutes les images.
+# Toutes les tailles du chapitre sont choisies ici. Le profil *rapide* suffit pour essayer le code ;
+# le profil *complet*, celui de cette page, entraîne les réseaux sur toutes les images.
 
 # %%
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 SIZES = runtime.pick(
-    quick=(100, 300, 1_000), full=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000)
+    quick=(100, 300), full=(100, 300, 1_000, 3_000, 10_000, 30_000, 60_000)
 )
-EPOCHS = runtime.pick(quick=3, full=10)  # au moins
-MIN_UPDATES = runtime.pick(quick=60, full=1_000)  # mises à jour des poids, au moins
+EPOCHS = runtime.pick(quick=2, full=10)  # au moins
+MIN_UPDATES = runtime.pick(quick=10, full=1_000)  # mises à jour des poids, au moins
 DEEP_EPOCHS = runtime.pick(quick=1, full=15)
-DEEP_IMAGES = runtime.pick(quick=480, full=60_000)
-SHUFFLED_IMAGES = runtime.pick(quick=500, full=10_000)
+DEEP_IMAGES = runtime.pick(quick=120, full=60_000)
+SHUFFLED_IMAGES = runtime.pick(quick=120, full=10_000)
 BATCH_SIZE = 64
 
 runtime.start("01_convolution")
@@ -114,8 +118,8 @@ runtime.banner(garments, photographs)
 #
 # Le document commence par trois applications. À chacune sa question : qu'y a-t-il dans l'image
 # (***classification***) ? Où est chaque objet (***détection***) ? À quelle classe appartient chaque
-# pixel (***segmentation*** sémantique) ? Voici les trois réponses sur une scène que nous avons
-# dessinée, et dont nous connaissons donc la vérité.
+# pixel (***segmentation*** sémantique) ? Voici les trois réponses sur une scène dessinée par le
+# cours, qui en connaît donc la vérité.
 
 
 # %%
@@ -150,8 +154,8 @@ figures.show(
 
 # %% [markdown]
 # Un mot ; un mot et un cadre par objet ; une classe par pixel : la sortie change, l'entrée reste la
-# même. Ce chapitre et les trois suivants traitent de la classification ; les chapitres 5 et 6, de
-# la segmentation. Le cours ne traite pas la détection.
+# même. Les chapitres 1 à 4 traitent de la classification ; [le chapitre 5](05_unet) et le
+# suivant, de la segmentation. La détection n'est qu'effleurée, au chapitre 5.
 
 # %% [markdown]
 # ## Une image est un tableau de nombres
@@ -169,8 +173,10 @@ print(f"forme {photo.shape}, type {photo.dtype} ; largeur {n_x}, hauteur {n_y}")
 
 # %% [markdown]
 # Un pixel est une mesure ; le « carré » du document n'est que la façon de l'afficher. Les *lignes*
-# viennent en premier : le pixel d'abscisse $x$ et d'ordonnée $y$ est `photo[y, x]`.
-# C'est l'ordre des matrices, l'inverse de celui des géomètres, et une cause d'erreurs fréquente.
+# viennent en premier : le pixel d'abscisse $x$ et d'ordonnée $y$ est `photo[y, x]`. C'est l'ordre
+# des matrices, l'inverse de celui des géomètres, et une cause d'erreurs fréquente.
+#
+# Cinq phrases du document se vérifient d'emblée sur cette photographie.
 
 # %%
 verdict("conv-pixels-thousands", photo[..., 0].size)
@@ -209,7 +215,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Vérifions que chaque carré de la vue agrandie a bien une seule couleur, celle de son pixel.
+# Les trois canaux se ressemblent : cette partie de l'œil est presque grise. Seul le reflet, bleuté,
+# est plus clair dans le canal bleu. Vérifions maintenant que chaque carré de la vue agrandie a bien
+# une seule couleur, celle de son pixel.
 
 # %%
 ZOOM = 20
@@ -221,9 +229,9 @@ verdict("conv-pixel-one-colour", bool((squares == pixels[:, None, :, None]).all(
 # %% [markdown]
 # ### Plus de pixels, plus de détails ?
 #
-# « Logiquement », dit le document. Mettons-le à l'épreuve : réduisons la photographie d'un facteur
-# six, puis rendons-lui sa taille. Le nombre de pixels revient ; le détail aussi ? Nous le mesurons
-# par l'écart moyen entre un pixel et son voisin.
+# « Logiquement », dit le document. Réduisons la photographie d'un facteur six, puis rendons-lui sa
+# taille. Le nombre de pixels revient ; le détail aussi ? Mesurons-le par l'écart moyen entre un
+# pixel et son voisin.
 
 
 # %%
@@ -257,8 +265,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Le nombre de pixels borne le détail ; il ne le crée pas. Un réseau à qui l'on donne de petites
-# images agrandies calcule davantage sans rien voir de plus.
+# Le nombre de pixels borne le détail ; il ne le crée pas. Agrandir ses images fait calculer un
+# réseau davantage, sans rien lui montrer de plus.
 
 # %% [markdown]
 # ### Niveaux de gris
@@ -308,8 +316,9 @@ verdict("conv-grey-range", [round(grey) for grey in luma_grey(black_and_white)])
 
 # %% [markdown]
 # Le document appelle ***contraste*** cette échelle ; le mot désigne plutôt l'écart entre les
-# valeurs d'une image. Et ces niveaux ne sont pas proportionnels à la lumière : en sRGB, le niveau
-# 128, au milieu de l'échelle, n'en représente qu'un cinquième environ.
+# valeurs d'une image. Et ces niveaux ne sont pas proportionnels à la lumière : dans le codage
+# habituel des images (sRGB), le niveau 128, au milieu de l'échelle, n'en représente qu'un cinquième
+# environ.
 #
 # Revenons au désaccord. Sur un dessin rouge et vert, il est total.
 
@@ -340,15 +349,22 @@ figures.show(
 # sont rarement pures, les deux gris diffèrent peu :
 
 # %%
+SUBJECTS = {
+    "chelsea": "chat",
+    "coffee": "café",
+    "rocket": "fusée",
+    "galaxies": "galaxies",
+    "pavilion": "pavillon",
+    "flower": "fleur",
+}
 for name, image in photographs.items():
     gap = np.abs(mean_grey(image) - luma_grey(image))
-    print(
-        f"{name} : {number(gap.mean(), 1)} niveaux d'écart moyen, {number(gap.max(), 0)} au plus"
-    )
+    mean, most = number(gap.mean(), 1), number(gap.max(), 0)
+    print(f"{SUBJECTS[name]} : {mean} niveaux d'écart en moyenne, {most} au plus")
 
 # %% [markdown]
-# Ce qui compte est de ne pas changer de formule entre l'entraînement et l'emploi : Pillow et
-# TensorFlow calculent cette luma ; scikit-image prend d'autres poids (0,2125, 0,7154 et 0,0721).
+# L'essentiel est de garder la même formule à l'entraînement et à l'emploi : Pillow et TensorFlow
+# calculent cette luma ; scikit-image prend d'autres poids (0,2125 ; 0,7154 ; 0,0721).
 #
 # ### Noir et blanc
 #
@@ -410,8 +426,8 @@ figures.show(
 )
 
 # %% [markdown]
-# D'où la règle : **convertir en réels avant de calculer**, arrondir et borner avant de revenir aux
-# octets.
+# À gauche, un pixel sur cinq a débordé : le plus clair y est devenu sombre ou turquoise. D'où la
+# règle : **convertir en réels avant de calculer**, arrondir et borner avant de revenir aux octets.
 
 # %% [markdown]
 # ## La convolution à une dimension
@@ -492,14 +508,13 @@ for stride in (1, 2, 3, 4):
 verdict("conv-1d-stride", list(every_other))
 
 # %% [markdown]
-# C'est donc un pas de 2. Une autre page montre une convolution « 7 × 1 » par « 3 × 1 » dont les
-# nombres ont été perdus ; le calcul ci-dessus, avec un pas de 1, en tient lieu.
+# C'est donc un pas de 2. (Un autre exemple du document a perdu ses nombres ; la première ligne en
+# tient lieu.)
 #
 # ### Le remplissage
 #
 # Pour un filtre de taille impaire et un pas de 1, ajouter $P = (F-1)/2$ zéros de chaque côté donne
-# une sortie aussi longue que l'entrée. Le document
-# l'illustre par ce calcul :
+# une sortie aussi longue que l'entrée. Le document l'illustre par ce calcul :
 #
 # $$(0 ; -1 ; -2 ; 2 ; 1 ; 2 ; 1 ; -3 ; 0) * (2 ; 1 ; -3) = (-1 ; -2 ; 2 ; 1 ; 2 ; 1 ; -3)$$
 #
@@ -511,8 +526,8 @@ PADDED_SIGNAL, WEIGHTS = [-1, -2, 2, 1, 2, 1, -3], [2, 1, -3]
 verdict("conv-1d-padding", list(conv1d(PADDED_SIGNAL, WEIGHTS, padding=1)))
 
 # %% [markdown]
-# Le document a recopié l'entrée à la place du résultat. Y a-t-il un filtre de taille 3 pour lequel
-# ce serait juste ? C'est un système de sept équations à trois inconnues.
+# Le document a recopié l'entrée à la place du résultat. Un filtre de taille 3 pourrait-il rendre
+# cette sortie ? Ses trois poids doivent vérifier sept équations : résolvons-les.
 
 # %%
 windows = np.lib.stride_tricks.sliding_window_view(np.pad(PADDED_SIGNAL, 1), 3)
@@ -521,8 +536,8 @@ assert np.allclose(windows @ found, PADDED_SIGNAL)
 print(f"filtre : {french([round(w, 6) for w in found])}, rang {rank}")
 
 # %% [markdown]
-# Le filtre *identité*, qui garde le centre et rien d'autre ; et lui seul, car le rang du système
-# égale le nombre d'inconnues.
+# C'est le filtre *identité*, qui garde le centre et rien d'autre ; et lui seul, car le rang du
+# système égale le nombre d'inconnues.
 #
 # ### Une matrice, presque vide
 #
@@ -657,10 +672,10 @@ figures.animate(
 # %% [markdown]
 # ### Comparaison avec deux bibliothèques
 #
-# Notre fonction calcule-t-elle la même chose que Keras et que SciPy ? Comparons sur des images et
-# des filtres tirés au hasard, avec quatre tailles et trois pas. Keras attend des lots à quatre
-# dimensions : `(image, ligne, colonne, canal)` pour les images, `(ligne, colonne, canal d'entrée,
-# canal de sortie)` pour les filtres.
+# Notre fonction calcule-t-elle la même chose que Keras et que SciPy ? Comparons-les sur des images
+# et des filtres tirés au hasard. Keras attend des lots à quatre dimensions :
+# `(image, ligne, colonne, canal)` pour les images,
+# `(ligne, colonne, canal d'entrée, canal de sortie)` pour les filtres.
 
 
 # %%
@@ -683,33 +698,13 @@ for side, stride in [(3, 1), (5, 1), (4, 2), (3, 3)]:
     for name, result in theirs.items():
         worst[name] = max(worst[name], np.abs(ours - result).max())
 for name, gap in worst.items():
-    print(f"plus grand écart avec {name} : {gap:.0e}")
+    print(f"plus grand écart avec {name} : {number(gap, 6)}")
     assert gap < 1e-4
 
 # %% [markdown]
-# Même comparaison à une dimension.
-
-# %%
-x, kernel = rng.normal(size=50), rng.normal(size=7)
-ours = conv1d(x, kernel, stride=2)
-by_keras = ops.conv(
-    x.astype("float32")[None, :, None],
-    kernel.astype("float32")[:, None, None],
-    strides=2,
-)
-by_scipy = signal.correlate(x, kernel, mode="valid")[::2]
-for name, result in (
-    ("Keras", ops.convert_to_numpy(by_keras).ravel()),
-    ("SciPy", by_scipy),
-):
-    gap = np.abs(ours - result).max()
-    print(f"plus grand écart avec {name} : {gap:.0e}")
-    assert gap < 1e-4
-
-# %% [markdown]
-# Aux arrondis près (Keras calcule sur 32 bits), c'est la même opération. La vitesse, elle,
-# diffère beaucoup. Entre les deux, une troisième façon : recopier toutes les fenêtres dans une
-# matrice, pour n'avoir plus qu'un produit de matrices à faire.
+# Aux arrondis près (Keras calcule sur 32 bits), c'est la même opération. La vitesse, elle, diffère
+# beaucoup. Chronométrons aussi une troisième façon : recopier toutes les fenêtres dans une matrice,
+# pour n'avoir plus qu'un produit de matrices à faire.
 
 
 # %%
@@ -721,13 +716,13 @@ def windows_conv2d(image, kernel):
 
 
 kernel = rng.normal(size=(3, 3, 3))
-expected = conv2d(photo, kernel)
+expected = windows_conv2d(photo, kernel)
+keras_conv2d(photo, kernel)  # un premier appel, pour que Keras se prépare
 for name, function in (
     ("deux boucles", conv2d),
     ("produit de matrices", windows_conv2d),
     ("Keras", keras_conv2d),
 ):
-    function(photo, kernel)  # premier appel : préparation
     begin = perf_counter()
     result = function(photo, kernel)
     milliseconds = 1000 * (perf_counter() - begin)
@@ -735,6 +730,9 @@ for name, function in (
     print(f"{name} : {number(milliseconds, 1)} ms pour {n_rows} × {n_columns} pixels")
 
 # %% [markdown]
+# Python paie chaque tour de boucle ; le produit de matrices et Keras font le même travail dans un
+# programme compilé.
+#
 # ### Trois canaux
 #
 # Pour une image en couleurs, le document prend un filtre par canal et additionne les trois
@@ -783,10 +781,10 @@ print(whole.astype(int))
 verdict("conv-rgb-channels", np.array_equal(sum(by_channel), whole))
 
 # %% [markdown]
-# Les deux façons de parler donnent la même carte, mais le document les mêle : ici trois filtres
-# pour une carte, plus loin « 1 filtre = 1 carte en sortie ». Keras, comme tout le monde
-# aujourd'hui, appelle *filtre* le bloc entier de 3 × 3 × 3 poids. Il y joint un ***biais***, un
-# nombre ajouté à chaque case de la carte, dont ces pages du document ne parlent pas.
+# Les deux calculs donnent la même carte, mais le document mêle deux vocabulaires : ici trois
+# filtres pour une carte, plus loin « 1 filtre = 1 carte en sortie ». Aujourd'hui, on appelle
+# *filtre* le bloc entier de 3 × 3 × 3 poids. Keras y joint un ***biais***, un nombre ajouté à
+# chaque case de la carte, dont ces pages du document ne parlent pas.
 
 # %%
 layer = layers.Conv2D(filters=1, kernel_size=3)
@@ -800,8 +798,8 @@ verdict("conv-rgb-filter", len(kernel_shape) - 1)
 # %% [markdown]
 # ## La taille de la sortie
 #
-# Le document donne trois formules, l'une après l'autre : sans pas ni remplissage, avec un pas,
-# avec un remplissage. Commençons par ses exemples.
+# Le document donne trois formules : sans pas ni remplissage, avec un pas, avec un remplissage.
+# Commençons par ses exemples.
 
 # %%
 verdict("conv-size-example", output_size(7, 3))
@@ -809,11 +807,10 @@ verdict("conv-size-stride-example", output_size(5, 3, s=2))
 verdict("conv-size-padding-example", output_size(5, 3, s=1, p=1))
 
 # %% [markdown]
-# (« $N = 7 \times 7$ », écrit le document : l'image a 7 × 7 pixels, mais dans les formules $N$ est
-# le *côté*, 7.)
+# (Dans ces formules, $N$ est le *côté* de l'image, 7, et non « $7 \times 7$ ».)
 #
-# Trois exemples ne prouvent rien. Balayons toutes les combinaisons de petites tailles, en demandant
-# chaque fois à Keras de *faire* la convolution.
+# Trois exemples ne prouvent rien. Essayons toutes les combinaisons de petites tailles, en demandant
+# à Keras de *faire* chaque convolution.
 
 # %%
 CASES = [
@@ -853,9 +850,8 @@ print(f"division inexacte dans {len(broken)} cas sur {len(CASES)}")
 verdict("conv-size-floor", measured[6, 3, 2, 0])
 
 # %% [markdown]
-# Avec $N = 6$, $F = 3$ et $S = 2$, la formule du document donne 2,5 : une demi-position n'existe
-# pas. Il faut arrondir vers le bas. Et que devient ce qui dépasse ? Changeons la dernière valeur de
-# l'entrée.
+# Une demi-position n'existe pas : il faut arrondir vers le bas. Et que devient ce qui dépasse ?
+# Changeons la dernière valeur de l'entrée.
 
 # %%
 x = np.arange(1.0, 7)
@@ -863,7 +859,7 @@ changed = x.copy()
 changed[-1] = 1000
 for values in (x, changed):
     print(
-        f"{french(list(values))} -> {french(list(conv1d(values, [1, 1, 1], stride=2)))}"
+        f"{french(list(values))} → {french(list(conv1d(values, [1, 1, 1], stride=2)))}"
     )
 
 # %% [markdown]
@@ -874,7 +870,6 @@ for values in (x, changed):
 verdict("conv-size-formula-padding", keras_size(6, 3, 2, 1))
 
 # %% [markdown]
-#
 # ### Combien de zéros ?
 #
 # Le document calcule « le nombre de zéros $P$ » : $(F-1)/2$. Avec $F = 3$, combien en a-t-on ajouté
@@ -907,16 +902,16 @@ verdict(
 
 # %% [markdown]
 # Pour un filtre de taille paire, il n'y en a aucun : il faudrait un demi-zéro de chaque côté. Et
-# pour les autres tailles ?
+# pour toutes les tailles impaires, quelle que soit la longueur ?
 
 # %%
 odd = [(n, f, s, p) for n, f, s, p in CASES if s == 1 and f == 2 * p + 1]
 verdict("conv-padding-keeps", all(measured[case] == case[0] for case in odd))
 
 # %% [markdown]
-# Oui, le remplissage conserve la taille : pour un filtre de taille impaire et un pas de 1. Ajouter
-# des zéros est un choix ; on peut aussi répéter le bord, ou le refléter, pour ne pas dessiner
-# autour de l'image un cadre noir que les filtres prendront pour un contour.
+# Oui, avec un pas de 1. Ajouter des zéros est un choix ; on peut aussi répéter le bord, ou le
+# refléter, pour ne pas dessiner autour de l'image un cadre noir que les filtres prendront pour un
+# contour.
 
 # %% [markdown]
 # ## Convolution ou corrélation ?
@@ -994,9 +989,9 @@ for name, operation in (
 
 # %% [markdown]
 # Deux corrélations de suite n'en font pourtant qu'une, par un filtre qui est la *convolution* des
-# deux : $(x \star a) \star b = x \star (a * b)$. Deux convolutions empilées sans rien entre elles
-# ne peuvent donc rien qu'une seule, plus grande, ne puisse ; c'est pourquoi les réseaux
-# intercalent entre elles une fonction non linéaire (chapitre 2).
+# deux : $(x \star a) \star b = x \star (a * b)$. Deux couches de convolution sans rien entre elles
+# ne font donc rien qu'une seule, plus grande, ne puisse faire ; c'est pourquoi les réseaux y
+# intercalent une fonction non linéaire ([chapitre 2](02_layers_and_training)).
 
 # %%
 first, second = [1, 0, -1], [2, 1, -3]
@@ -1047,8 +1042,8 @@ unchanged = (sharpened[[0, 1, 4, 5]] == STEP[0, [1, 2, 5, 6]]).all()
 verdict("conv-sharpen-kernel", bool(unchanged and np.ptp(sharpened) > np.ptp(STEP)))
 
 # %% [markdown]
-# Sur la photographie, maintenant. Pour les bords, le gris moyen vaut zéro : plus clair ou plus
-# sombre, c'est un bord.
+# Sur la photographie, maintenant. Dans la carte des bords, le gris moyen vaut zéro ; un bord y est
+# plus clair ou plus sombre.
 
 
 # %%
@@ -1073,14 +1068,14 @@ figures.show(
 )
 
 # %% [markdown]
-# Le filtre de netteté n'ajoute aucune information : il amplifie les différences, bruit compris.
+# Poils et moustaches ressortent ; les zones floues du fond sont restées grises. Le filtre de
+# netteté n'ajoute aucune information : il amplifie les différences, bruit compris.
 #
 # ### Une banque de filtres
 #
 # Le document applique quatre filtres à une même image. Leurs réponses sont des ***cartes de
-# caractéristiques*** : des images encore (« les images représentent les cartes », écrit le
-# document : c'est l'inverse), où chaque pixel dit avec quelle force le filtre a répondu *à cet
-# endroit*.
+# caractéristiques*** : des images encore, où chaque pixel dit avec quelle force le filtre a répondu
+# *à cet endroit*.
 
 # %%
 FILTERS = {
@@ -1103,8 +1098,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Les filtres 1 et 3 cherchent les bords horizontaux, les filtres 2 et 4 les bords verticaux. À
-# quoi bon deux de chaque ? L'un est l'autre tourné d'un demi-tour :
+# Le filtre 1 garde les toits et les balcons, le filtre 2 les colonnes : l'un cherche les bords
+# horizontaux, l'autre les verticaux. À quoi servent le 3 et le 4 ?
 
 # %%
 for first, second in (("filtre 1", "filtre 3"), ("filtre 2", "filtre 4")):
@@ -1112,9 +1107,8 @@ for first, second in (("filtre 1", "filtre 3"), ("filtre 2", "filtre 4")):
     print(f"{second} = {first} retourné : {'oui' if turned else 'non'}")
 
 # %% [markdown]
-# La *convolution* par le filtre 1 est donc la *corrélation* par le filtre 3. Ces deux filtres
-# répondent aux mêmes traits avec des signes opposés, à une ligne près : « plus clair que le
-# dessus » et « plus clair que le dessous ».
+# Ces deux paires répondent donc aux mêmes traits avec des signes opposés, à une ligne près : « plus
+# clair que le dessus » et « plus clair que le dessous ».
 
 # %%
 fig = figures.grid(
@@ -1129,7 +1123,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Trois affirmations du document, maintenant. D'abord, combien de cartes rend une couche de $K$
+# Vérifions trois affirmations du document. D'abord, combien de cartes rend une couche de $K$
 # filtres : $K$, ou « une carte », comme l'écrit une autre phrase ?
 
 # %%
@@ -1143,7 +1137,8 @@ verdict("conv-layer-maps", feature_maps.shape[-1])
 # %% [markdown]
 # Ensuite, chaque pixel d'une carte ne répondrait qu'à « une région de l'entrée ». Le ***gradient***
 # de ce pixel par rapport à l'image dit, pixel par pixel, de combien il changerait si l'image y
-# changeait un peu. Où est-il différent de zéro ?
+# changeait un peu. La fonction `value_and_grad`, du cours, le calcule. Où est-il différent de
+# zéro ?
 
 # %%
 thumbnail = building[::40, ::40][None, ..., None].astype("float32")
@@ -1169,15 +1164,13 @@ SHIFT = 7
 moved = np.roll(building, SHIFT, axis=1)
 response, moved_response = (fast_conv2d(image, EDGES) for image in (building, moved))
 gap = np.abs(moved_response[:, SHIFT + 2 :] - response[:, 2:-SHIFT]).max()
-print(
-    f"écart entre la réponse déplacée et la réponse de l'image déplacée : {number(gap, 6)}"
-)
+print(f"carte déplacée et carte de l'image déplacée : écart {number(gap, 3)}")
 verdict("conv-spatial", bool(gap < 1e-3))
 
 # %% [markdown]
-# Aucun écart, aux arrondis près. Deux choses rompent cette égalité : les bords, où le remplissage
-# invente des zéros, et le pas. Avec un pas de 2, une réponse ne peut se déplacer que d'un nombre
-# *entier* de cases, donc l'image d'un nombre pair de pixels.
+# Deux choses rompent cette égalité : les bords, où le remplissage invente des zéros, et le pas.
+# Avec un pas de 2, une réponse ne peut se déplacer que d'un nombre *entier* de cases, donc l'image
+# d'un nombre pair de pixels.
 
 
 # %%
@@ -1203,12 +1196,13 @@ header = ("pas", *(f"déplacement de {shift}" for shift in (1, 2, 3, 4)))
 runtime.show_table(header, rows)
 
 # %% [markdown]
-# (0 : la réponse a suivi le déplacement ; 1 : l'écart est aussi grand que la réponse elle-même.)
+# Un 0 dit que la réponse a suivi le déplacement ; un 1, que l'écart est aussi grand que la réponse
+# elle-même.
 #
 # L'égalité tient quand le déplacement est un multiple du pas, et seulement alors : avec un pas de
-# 2, un seul pixel de décalage change presque tout. Les chapitres 2 et 4 y reviendront, car on
-# confond souvent équivariance (la réponse *suit* l'objet) et invariance (la réponse *ne change
-# pas*).
+# 2, un seul pixel de décalage change presque tout. Ne confondez pas équivariance (la réponse *suit*
+# l'objet) et invariance (la réponse *ne change pas*) : [le chapitre 4](04_transfer_learning)
+# mesurera la seconde.
 
 # %% [markdown]
 # ## La couche `Conv2D` de Keras
@@ -1226,7 +1220,7 @@ runtime.show_table(header, rows)
 # )
 # ```
 #
-# Il s'exécute. Keras 3 fait pourtant une remarque sur sa dernière ligne.
+# Il s'exécute, mais Keras 3 fait une remarque sur sa dernière ligne.
 
 
 # %%
@@ -1250,8 +1244,8 @@ print(*messages, sep="\n")
 verdict("conv-input-shape", not messages)
 
 # %% [markdown]
-# Aujourd'hui, la taille de l'entrée se déclare à part, par `keras.Input`. Que rend la couche, et
-# combien a-t-elle de paramètres ?
+# « Ne donnez pas `input_shape` à une couche » : la taille de l'entrée se déclare à part, par
+# `keras.Input`. Que rend la couche, et combien a-t-elle de paramètres ?
 
 # %%
 output = layer(keras.Input(shape=(28, 28, 1)))
@@ -1291,7 +1285,7 @@ verdict("conv-same", layer_size(side=5, strides=2, padding="same"))
 
 # %% [markdown]
 # Avec un pas $S$, `'same'` rend $\lceil N/S \rceil$ : la taille de l'entrée seulement si $S = 1$.
-# Vérifions cette règle par un balayage, avec des filtres pairs et impairs.
+# Vérifions cette règle, avec des filtres pairs et impairs.
 
 # %%
 for n in range(1, 10):
@@ -1326,7 +1320,7 @@ print(
 #
 # ### La profondeur
 #
-# L'exemple du document : une image de 32 × 32 × 3, dix filtres.
+# L'exemple du document : une image de 32 × 32 × 3, dix filtres de 5 × 5.
 
 # %%
 layer = layers.Conv2D(filters=10, kernel_size=5, padding="same")
@@ -1361,16 +1355,16 @@ print(f"couche dense : {number(dense, 0)} paramètres")
 verdict("conv-efficient", convolutional < dense)
 
 # %% [markdown]
-# Localité et partage font cette économie de mémoire. Celle du calcul est moindre, car chaque poids
-# resert à toutes les positions : combien de multiplications pour une image ?
+# Localité et partage font cette économie. Celle du calcul est moindre, car chaque poids resert à
+# toutes les positions : combien de multiplications pour une image ?
 
 # %%
 print(f"convolution : {number(32 * 32 * 10 * 5 * 5 * 3, 0)} multiplications")
 print(f"couche dense : {number(n_inputs * n_outputs, 0)} multiplications")
 
 # %% [markdown]
-# Localité et partage supposent que l'image est bien une
-# grille, où les voisins ont un sens ; nous le mettrons à l'épreuve.
+# Quarante mille fois moins de poids, quarante fois moins de calcul. Encore faut-il que l'image soit
+# bien une grille, où les voisins ont un sens : nous le mettrons à l'épreuve.
 #
 # ## Le champ réceptif
 #
@@ -1427,8 +1421,8 @@ assert all(formula == measure for _, formula, measure in rows)
 
 # %% [markdown]
 # Deux convolutions 3 × 3 voient autant qu'une 5 × 5, avec 18 poids au lieu de 25 : c'est l'idée des
-# réseaux VGG, au chapitre 3. Et réduire l'image agrandit le champ bien plus vite qu'ajouter des
-# couches.
+# réseaux VGG, au [chapitre 3](03_architectures). Et réduire l'image agrandit le champ bien plus
+# vite qu'ajouter des couches.
 #
 # Mais tous les pixels du champ ne comptent pas également : ceux du centre atteignent la sortie par
 # bien plus de chemins. Moyennons le gradient de piles de couches 3 × 3 à poids tirés au hasard.
@@ -1452,6 +1446,10 @@ def random_stack_gradient(seed, depth, channels=8, image_side=33):
     return np.abs(value_and_grad(centre, image)[1][0, ..., 0])
 
 
+# %% [markdown]
+# Le carré blanc est le champ réceptif théorique ; plus un pixel est clair, plus il compte.
+
+# %%
 DEPTHS = (4, 10)
 fields = {depth: receptive_field([(3, 1)] * depth) for depth in DEPTHS}
 importance = {
@@ -1475,6 +1473,9 @@ figures.show(
     f"{fields[DEPTHS[0]]} et de {fields[DEPTHS[1]]} pixels.",
 )
 
+# %% [markdown]
+# Chiffrons-le : quelle part du gradient tombe dans le carré central, moitié moins large ?
+
 # %%
 for depth, values in importance.items():
     half = fields[depth] // 4
@@ -1486,9 +1487,9 @@ for depth, values in importance.items():
     )
 
 # %% [markdown]
-# Le carré central, à peu près deux fois moins large que le champ, reçoit bien plus que sa part, et
-# d'autant plus que la pile est profonde. Le champ *effectif* est une tache floue, plus petite que
-# le carré théorique ([Luo et al., 2016](https://arxiv.org/abs/1701.04128)).
+# Le centre reçoit bien plus que sa part, et d'autant plus que la pile est profonde. Le champ
+# *effectif* est une tache floue, plus petite que le carré théorique ([Luo et al.,
+# 2016](https://arxiv.org/abs/1701.04128)).
 
 # %% [markdown]
 # ## À la main, ou par apprentissage ?
@@ -1516,12 +1517,12 @@ for update in range(31):
     error, gradient = value_and_grad(squared_error, weights)
     if update % 10 == 0:
         found = french([round(float(w), 2) for w in weights])
-        print(f"après {update} mises à jour : erreur {error:.0e}, filtre {found}")
+        print(f"mises à jour : {update} ; erreur {number(error, 4)} ; filtre {found}")
     weights = weights - 0.2 * gradient
 
 # %% [markdown]
-# En trente pas, la descente a retrouvé $(1 ; 0 ; -1)$ sans qu'on le lui dise. Un réseau fait la
-# même chose pour des milliers de poids à la fois, avec pour seul but de bien classer.
+# En vingt mises à jour, la descente a retrouvé $(1 ; 0 ; -1)$ sans qu'on le lui dise. Un réseau
+# fait la même chose pour des milliers de poids à la fois, avec pour seul but de bien classer.
 #
 # ### La chaîne traditionnelle
 #
@@ -1568,9 +1569,10 @@ def raw_pixels(images):
 
 
 # %% [markdown]
-# Le classifieur est une machine à vecteurs de support (SVM) linéaire. Son réglage `C` dit combien
-# une erreur d'entraînement lui coûte ; nous l'avons choisi une fois, sur trois mille images mises
-# de côté, jamais sur celles de test.
+# Le classifieur est une machine à vecteurs de support (SVM) linéaire : pour chaque classe, une
+# somme pondérée des caractéristiques, dont les poids laissent la plus grande marge possible entre
+# cette classe et les autres. Son réglage `C` dit combien une erreur d'entraînement lui coûte ; nous
+# l'avons choisi une fois, sur trois mille images mises de côté, jamais sur celles de test.
 
 
 # %%
@@ -1587,7 +1589,7 @@ def fit_svm(features, labels):
 # étudie chacune de ces couches. Ici, il suffit de savoir que `relu` remplace les nombres négatifs
 # par zéro, que `MaxPooling2D` garde le maximum de chaque carré de 2 × 2 cases, que `Flatten` met
 # les cartes bout à bout, que `Dropout` éteint des valeurs au hasard pendant l'entraînement, et que
-# `Dense` donne un score par classe.
+# `Dense` donne un score par classe. La réponse du réseau est la classe au plus haut score.
 
 
 # %%
@@ -1633,8 +1635,11 @@ verdict("conv-two-parts", bool(np.allclose(two_parts, whole_network, atol=1e-5))
 # ### L'expérience
 #
 # Les deux méthodes reçoivent les mêmes images, en nombre croissant, et sont jugées sur les mêmes
-# images de test. En profil complet, le réseau revoit ses images au moins dix fois, et davantage
-# quand elles sont peu nombreuses, pour faire un millier de mises à jour de ses poids ou plus.
+# images de test par leur ***exactitude*** : la part d'images bien classées. En profil complet, le
+# réseau revoit ses images au moins dix fois, et davantage quand elles sont rares, pour faire un
+# millier de mises à jour de ses poids ou plus. Chaque essai est refait trois fois, avec d'autres
+# tirages au hasard (trois ***graines***) : le tableau donnera la moyenne et, après « ± », l'écart
+# type.
 
 
 # %%
@@ -1708,9 +1713,9 @@ axis.minorticks_off()
 svm, cnn_accuracy = (np.mean(shown[name], axis=0) for name in ("svm", "cnn"))
 figures.show(
     fig,
-    alt=f"Exactitude de test selon le nombre d'images, de {shown['sizes'][0]} à "
-    f"{shown['sizes'][-1]} : HOG + SVM passe de {number(svm[0])} à {number(svm[-1])}, le petit "
-    f"réseau de {number(cnn_accuracy[0])} à {number(cnn_accuracy[-1])}.",
+    alt=f"Exactitude de test selon le nombre d'images, de {number(shown['sizes'][0], 0)} à "
+    f"{number(shown['sizes'][-1], 0)} : HOG + SVM passe de {number(svm[0])} à {number(svm[-1])}, "
+    f"le petit réseau de {number(cnn_accuracy[0])} à {number(cnn_accuracy[-1])}.",
 )
 
 
@@ -1735,8 +1740,9 @@ header = (
 runtime.show_table(header, rows)
 
 # %% [markdown]
-# La durée est la plus courte des essais, extraction des HOG comprise. Avec toutes les images, les
-# essais du SVM sont le même calcul. Qui est devant, et de combien ?
+# La durée est celle de l'essai le plus court, extraction des HOG comprise. Avec toutes les images,
+# les trois essais du SVM sont le même calcul : leur écart type est nul. Qui est devant, et de
+# combien ?
 
 # %%
 for n, value in zip(shown["sizes"], cnn_accuracy - svm):
@@ -1745,30 +1751,26 @@ for n, value in zip(shown["sizes"], cnn_accuracy - svm):
     )
 decided = curve.full is not None
 verdict("conv-unseen-data", svm[-1] if decided else None)
-ahead = bool(
-    (cnn_accuracy - svm > 0.005).all()
-)  # d'un demi-point, à toutes les tailles
+# D'un demi-point au moins, à toutes les tailles ?
+ahead = bool((cnn_accuracy - svm > 0.005).all())
 verdict("conv-manual-features", ahead if decided else None)
 
 # %% [markdown]
-# Jusqu'à dix mille images, les caractéristiques faites à la main font jeu égal ou un peu mieux.
-# Au-delà, elles progressent moins vite, et le réseau prend l'avantage. Les durées racontent la même
-# histoire : avec cent images, HOG + SVM apprend en un dixième de seconde, et le réseau, qui fait un
-# millier de mises à jour quoi qu'il arrive, met plusieurs centaines de fois plus ; avec soixante
-# mille, les deux durées sont du même ordre. Les réseaux à convolution lisaient déjà des chèques
-# dans les années 1990 ; pour dominer la discipline, en 2012, il leur a fallu davantage d'images et
-# de calcul.
+# Jusqu'à dix mille images, les caractéristiques faites à la main font jeu égal ou un peu mieux ;
+# au-delà, le réseau prend l'avantage. Les durées aussi : avec cent images, HOG + SVM apprend en un
+# dixième de seconde, et le réseau, qui fait un millier de mises à jour quoi qu'il arrive, met
+# plusieurs centaines de fois plus ; avec soixante mille, les deux durées sont du même ordre. Les
+# réseaux à convolution lisaient déjà des chèques dans les années 1990 ; pour dominer la discipline,
+# en 2012, il leur a fallu davantage d'images et de calcul.
 #
-# Aucune des deux méthodes n'est ici poussée à sa limite : un SVM non linéaire ferait mieux, un
-# meilleur réseau aussi.
 
 # %% [markdown]
 # ### Un réseau plus profond
 #
-# Le petit réseau n'est pas le dernier mot. Le même principe, avec six convolutions au lieu de deux
-# et des outils des chapitres suivants : retournements au hasard, normalisation par lot, moyenne
-# finale de chaque carte, taux d'apprentissage décroissant. Un douzième des images est gardé pour la
-# validation.
+# Voici le même principe, avec six convolutions au lieu de deux et des outils des chapitres
+# suivants : retournements au hasard, normalisation par lots, moyenne finale de chaque carte, taux
+# d'apprentissage décroissant. Un douzième des images, gardé à part, permet de suivre ses progrès
+# pendant l'entraînement.
 
 
 # %%
@@ -1904,10 +1906,10 @@ verdict(
 verdict("conv-two-stages", intact["hog"] - intact["pixels"] if decided else None)
 
 # %% [markdown]
-# Pour le SVM sur les pixels, l'ordre des entrées n'existe pas : il ne remarque rien. Les HOG, qui
-# mesurent des directions entre voisins, perdent cinq points et tombent au-dessous des pixels. Le
-# réseau en perd plus de deux : la moitié environ de son avance sur les pixels venait du voisinage,
-# le reste tient à ce qu'il n'est pas linéaire.
+# Un SVM ignore l'ordre de ses entrées : sur les pixels, il ne remarque rien. Les HOG, qui mesurent
+# des directions entre voisins, perdent cinq points et tombent au-dessous des pixels. Le réseau en
+# perd plus de deux : la moitié environ de son avance sur les pixels venait du voisinage, le reste
+# tient à ce qu'il n'est pas linéaire.
 
 # %% [markdown]
 # ### Les filtres appris
@@ -1934,8 +1936,8 @@ moved = (np.abs(after - before).max(axis=(0, 1)) > 1e-3).sum()
 verdict("conv-filters-learned", moved)
 
 # %% [markdown]
-# Et que répondent, sur une image, les quatre plus marqués du réseau entraîné ici ? C'est la banque
-# de filtres du document, mais personne n'a choisi ces poids.
+# Et que répondent, sur une image, les quatre plus marqués ? C'est la banque de filtres du document,
+# mais personne n'a choisi ces poids.
 
 # %%
 garment = x_test[1] / 255
@@ -1954,8 +1956,8 @@ figures.show(
 # Le bruit du départ a laissé la place à des motifs plus réguliers, où les poids voisins se
 # ressemblent. Dans l'exécution que le livre affiche, certains opposent le haut au bas, ou une bande
 # verticale à ses voisines, comme les filtres que le document avait choisis ; d'autres, presque tous
-# du même signe, mesurent plutôt la clarté d'un endroit. Personne ne les a demandés : ce sont ceux
-# qui servaient à distinguer ces images. Avec une autre graine, ce seraient d'autres filtres.
+# du même signe, mesurent plutôt la clarté d'un endroit. Avec une autre graine, ce seraient d'autres
+# filtres.
 
 # %% [markdown]
 # ## À retenir
@@ -1979,8 +1981,7 @@ figures.show(
 #
 # Une image de 64 × 64 en couleurs, une couche de 16 filtres de 5 × 5, un pas de 2, sans
 # remplissage. Quel est le côté d'une carte ? Combien la couche a-t-elle de paramètres, biais
-# compris ? Remplacez les
-# `None`.
+# compris ? Remplacez les `None`.
 
 # %%
 my_side = None
@@ -2136,8 +2137,7 @@ EXERCISE_SAME.check(same_padding_solution)
 # ### 5. Pour aller plus loin
 #
 # Écrivez un filtre qui répond aux diagonales, prédisez sa carte sur le pavillon, puis dessinez-la
-# avec
-# `fast_conv2d(building, my_filter)` ; dans le livre, essayez-le aussi sur l'œil de chat de
+# avec `fast_conv2d(building, my_filter)` ; dans le livre, essayez-le aussi sur l'œil de chat de
 # l'explorateur. Et quel filtre, à lui seul, équivaut à deux moyennes 3 × 3 successives ?
 #
 # <details>

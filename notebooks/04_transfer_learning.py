@@ -20,10 +20,14 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres 1 à 3 |
+# | **Prérequis** | les chapitres 1 et 2, et le début du [chapitre 3](03_architectures) |
 # | **Document étudié** | 004, chapitre 2 : optimiser les réseaux à convolution |
 # | **Données** | Fashion-MNIST, ISBI 2012, Oxford-IIIT Pet ; hors ligne, images dessinées |
-# | **Durée** | quatre heures de lecture et d'exercices ; exécution rapide : une minute |
+# | **Durée** | une heure et quart de lecture, autant d'exercices ; exécution rapide : 45 secondes |
+#
+# > **Plan.** Les cinq premières sections portent la leçon : trois scénarios, quatre pièges, des
+# > mesures. Les *cinq avantages* et les *cinq inconvénients* se lisent sans ordre. *Une
+# > machine plus grande* ne sert qu'à qui a plusieurs cartes graphiques.
 #
 # Un réseau entraîné sur une tâche en sait-il assez pour une autre ? C'est la question de
 # l'***apprentissage par transfert***. Le document y répond par des listes : trois scénarios, deux
@@ -94,18 +98,20 @@ from utils.autodiff import value_and_grad
 from utils.execute import experiment
 from utils.exercises import Exercise, predict
 from utils.figures import number, percent, spread
-from utils.verdicts import summary, verdict
+from utils.verdicts import french, summary, verdict
 
 # %% [markdown]
-# Toutes les tailles du chapitre sont choisies ici.
+# Les principales tailles du chapitre sont choisies ici.
 
 # %%
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
-SOURCE_IMAGES = runtime.pick(quick=200, full=12_000)
-SIZES = runtime.pick(quick=(20,), full=(20, 100, 1_000, 5_000))
+SOURCE_IMAGES = runtime.pick(quick=96, full=12_000)
+SIZES = runtime.pick(quick=(32,), full=(20, 100, 1_000, 5_000))
 TEST_IMAGES = runtime.pick(quick=100, full=2_000)
-UPDATES = runtime.pick(quick=1, full=200)
+UPDATES = runtime.pick(quick=1, full=200)  # en rapide, un lot suffit
 EPOCHS = runtime.pick(quick=1, full=6)
+SOME = runtime.pick(quick=32, full=1_000)  # images d'une tâche cible
+FEW = runtime.pick(quick=32, full=100)
 BATCH = 32
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
 
@@ -192,6 +198,11 @@ def membrane_squares(slices, n, side, seed, limits=None):
     return squares, (share[order] >= limits[1]).astype(int), limits
 
 
+# %% [markdown]
+# La tâche elle-même, dans des carrés réduits à la taille des vêtements.
+
+
+# %%
 def membrane_task(n, side, prepare):
     """Vingt coupes pour apprendre, dix pour juger."""
     x, y, limits = membrane_squares(slice(0, 20), n, side, seed=0)
@@ -217,7 +228,7 @@ names = [garments.class_names[k] for k in TARGET_CLASSES]
 label_names = {"semblable": names, "différente": ["peu", "beaucoup"]}
 
 # %% [markdown]
-# Voici quatre images de chaque tâche ; voyez combien elles diffèrent.
+# Voici quatre images de chaque tâche.
 
 # %%
 shown = [task.x[:4] for task in TASKS.values()]
@@ -238,10 +249,13 @@ figures.show(
 )
 
 # %% [markdown]
-# Le réseau ne se termine pas par `Flatten` : une ***moyenne globale*** résume chacune des 64
-# dernières cartes par un nombre. Ce vecteur de 64 ***caractéristiques*** est ce que nous
-# réutiliserons. Les statistiques de la normalisation par lots suivent vite (`momentum=0.9`) : avec
-# la valeur de Keras, 0,99, elles auraient du retard après si peu de mises à jour.
+# Un vêtement a une forme, toujours au centre ; un tissu n'est qu'une texture, sans centre ni haut.
+#
+# Le réseau ne se termine pas par `Flatten` : une moyenne globale ([chapitre
+# 2](02_layers_and_training)) résume chacune des 64 dernières cartes par un nombre. Ce vecteur
+# de 64 caractéristiques est ce que nous réutiliserons. Les statistiques de la normalisation par
+# lots suivent vite (`momentum=0.9`) : avec la valeur de Keras, 0,99, elles auraient du retard après
+# si peu de mises à jour.
 
 
 # %%
@@ -316,7 +330,7 @@ def source_model():
 SOURCE_MODEL = source_model()
 BASE = SOURCE_MODEL.get_layer("small")
 source_accuracy = accuracy(SOURCE_MODEL, SOURCE.x_test, SOURCE.y_test)
-print(f"{BASE.count_params()} paramètres dans la base")
+print(f"{number(BASE.count_params(), 0)} paramètres dans la base")
 print(f"exactitude de test sur les six classes source : {number(source_accuracy, 3)}")
 
 # %% [markdown]
@@ -357,7 +371,7 @@ for seed in range(5):
     keras.utils.set_random_seed(seed)
     blank = classifier(blank_copy(BASE), target.classes)
     guesses.append(accuracy(blank, target.x_test, target.y_test))
-print("réseaux au hasard :", ", ".join(number(guess) for guess in guesses))
+print("réseaux au hasard :", " ; ".join(number(guess) for guess in guesses))
 verdict("transfer-scratch-random", np.mean(guesses))
 
 # %% [markdown]
@@ -397,11 +411,11 @@ def frozen(base, x, y, classes, **_):
 # image en entrée, répond comme la tête sur les vecteurs.
 
 # %%
-few_x, few_y = target.x[:1_000], target.y[:1_000]
+few_x, few_y = target.x[:SOME], target.y[:SOME]
 keras.utils.set_random_seed(0)
 model = frozen(BASE, few_x, few_y, target.classes)
 learned = sum(np.prod(weight.shape) for weight in model.trainable_weights)
-print(f"{learned} paramètres appris sur {model.count_params()}")
+print(f"{learned} paramètres appris sur {number(model.count_params(), 0)}")
 kernel, bias = model.layers[-1].get_weights()
 by_hand = scores(BASE, target.x_test) @ kernel + bias
 assert np.allclose(scores(model, target.x_test), by_hand, atol=1e-3)
@@ -409,7 +423,9 @@ print(f"exactitude : {number(accuracy(model, target.x_test, target.y_test), 3)}"
 
 # %% [markdown]
 # Continuons l'entraînement, images en entrée cette fois, à travers la base gelée : elle ne doit pas
-# bouger d'un bit, statistiques de normalisation comprises.
+# bouger d'un bit, statistiques de normalisation comprises. Le document écrit « le transfert
+# d'apprentissage (fine-tuning) », comme si transférer voulait dire continuer d'apprendre les poids
+# de la base : si elle ne bouge pas, c'est faux.
 
 # %%
 fit(model, few_x, few_y, rate=1e-3)
@@ -448,14 +464,12 @@ def fine_tuned(base, x, y, classes, rate=1e-4, kept=0, **budget):
 
 
 # %% [markdown]
-# La phrase du document mérite d'être relue : « il est possible de régler avec précision toutes les
-# couches du CNN, **ou** il est possible d'affiner toutes les couches **ou** seulement les couches
-# supérieures ». Les deux premières branches sont la même ; la troisième revient à garder fixes les
-# premières couches. Gelons-en plus ou moins.
+# Relisons le document : « il est possible de régler avec précision toutes les couches du CNN,
+# **ou** il est possible d'affiner toutes les couches **ou** seulement les couches supérieures ».
+# Les deux premières branches sont la même ; la troisième garde fixes les premières couches.
+# Gelons-en plus ou moins.
 
 # %%
-SOME = runtime.pick(quick=20, full=1_000)
-FEW = runtime.pick(quick=20, full=100)
 KEPT = {"aucune": 0, "conv1 à conv2": 7, "conv1 à conv4": 13, "toutes": 17}
 
 
@@ -508,13 +522,10 @@ verdict(
 )
 
 # %% [markdown]
-# Avec mille images, plus on libère de couches, mieux on fait. Réapprendre les deux premières ne
-# rapporte guère, sur les vêtements comme sur les membranes. Sur les vêtements, la dernière couche
-# et les deux du milieu se partagent le gain ; sur les membranes, l'essentiel vient du milieu.
+# Avec mille images, plus on libère de couches, mieux on fait ; réapprendre les deux premières ne
+# rapporte guère. Sur les vêtements, la dernière couche et les deux du milieu se partagent le gain ;
+# sur les membranes, l'essentiel vient du milieu.
 #
-# Le document écrit aussi « le transfert d'apprentissage (fine-tuning) », comme si les deux mots
-# n'en faisaient qu'un. L'affinage est *une* façon de transférer ; l'extracteur fixe, où la base n'a
-# pas bougé d'un bit, en est une autre.
 
 # %% [markdown]
 # ### Va-t-on plus vite ?
@@ -580,10 +591,9 @@ if full:
 verdict("transfer-accelerates", full and reached[1] / reached[0])
 
 # %% [markdown]
-# Une fois la tête apprise, la première époque d'affinage donne ce que
-# le réseau parti de zéro met quatre époques à apprendre. L'arrivée est moins spectaculaire : son
-# meilleur niveau, l'affinage ne l'atteint qu'une époque plus tôt. Il progresse en revanche
-# sans à-coups, et finit plus haut.
+# Une fois la tête apprise, la première époque d'affinage donne ce que le réseau parti de zéro met
+# quatre époques à apprendre. À l'arrivée, l'avance se réduit à une époque ; mais l'affinage
+# progresse sans à-coups, et finit plus haut.
 #
 # ## Quatre pièges
 #
@@ -609,7 +619,7 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# L'erreur au test seul se voit : l'exactitude s'effondre. L'erreur faite des deux côtés est plus
+# L'erreur au test seul se voit : l'exactitude s'effondre. Faite des deux côtés, elle est plus
 # sournoise : la tête s'y adapte, l'exactitude paraît plausible, et rien ne dit ce que l'on a perdu.
 #
 # ### La normalisation par lots qui dérive
@@ -634,7 +644,7 @@ outputs = layers.Dense(target.classes)(trusted(inputs, training=False))
 fit(keras.Model(inputs, outputs), few_x[:FEW], few_y[:FEW], rate=1e-4)
 norm, before = trusted.get_layer("norm1"), BASE.get_layer("norm1")
 drifted = not np.allclose(norm.get_weights()[2], before.get_weights()[2])
-print(f"les moyennes ont bougé malgré training=False : {drifted}")
+print(f"les moyennes ont bougé malgré training=False : {french(drifted)}")
 
 # %% [markdown]
 # Dans la version de Keras employée ici, `fit` appelle le modèle avec `training=True`, et cette
@@ -711,15 +721,13 @@ runtime.show_table(
 # statistiques. Sur la différente, la base dont seuls les poids étaient gelés ne sait presque plus
 # rien de sa tâche source, **sans qu'un seul poids ait changé**. La cible n'en souffre pas ; elle y
 # gagne même deux points, puisque les statistiques sont devenues les siennes ([une méthode
-# d'adaptation](https://arxiv.org/abs/1603.04779) en est née). Le piège n'est donc pas une perte
-# d'exactitude : c'est de croire fixe une base qui ne l'est pas. On ne peut plus la partager entre
-# plusieurs têtes, ni calculer ses caractéristiques une fois pour toutes. L'affinage oublie lui
-# aussi sa source : sur la cible différente, beaucoup moins quand les normalisations restent gelées
-# ; sur la semblable, c'est l'inverse. Gelez-les donc si la base doit encore servir à autre chose.
+# d'adaptation](https://arxiv.org/abs/1603.04779) en est née).
 #
-# (Une base restée fixe donne ici un demi-point de moins sur sa tâche source qu'au début du chapitre
-# : le réseau source a été entraîné à nouveau pour cette expérience, avec un autre nombre de
-# processeurs, donc d'autres arrondis.)
+# Le piège n'est donc pas une perte d'exactitude : c'est de croire fixe une base qui ne l'est pas.
+# On ne peut plus la partager entre plusieurs têtes, ni calculer ses caractéristiques une fois pour
+# toutes. L'affinage fait lui aussi oublier la source ; sur la cible différente, beaucoup moins
+# quand les normalisations restent gelées (sur la semblable, c'est l'inverse). Gelez-les donc si la
+# base doit encore servir à autre chose.
 #
 # ### Un taux d'apprentissage trop grand
 #
@@ -765,8 +773,7 @@ figures.show(
     fig,
     alt="Exactitude selon le taux d'apprentissage de l'affinage : "
     + ", ".join(
-        f"{number(m)} pour {r:g}".replace(".", ",")
-        for r, m in zip(shown["rates"], means)
+        f"{number(m)} pour {number(r, 5)}" for r, m in zip(shown["rates"], means)
     )
     + f". Base gelée : {number(np.mean(shown['frozen']))} ; à partir de zéro : "
     f"{number(np.mean(shown['scratch']))}.",
@@ -838,7 +845,7 @@ else:
     known = {name.lower() for _, name in classes}
     seen = sorted(b for b in set(pets.breeds) if b.lower() in known)
     print(f"races dont le nom est aussi une classe d'ImageNet : {len(seen)} au moins")
-    print("parmi elles :", ", ".join(seen[:4]))
+    print("parmi elles :", ", ".join(seen[:3]))
     shared = known & {breed.lower() for breed in BREEDS}
     print(f"parmi nos trois races : {len(shared)}")
     assert not shared
@@ -867,7 +874,8 @@ else:
 #
 # Le plus simple est d'utiliser le modèle tel quel, tête comprise. Prenons un réseau entraîné sur
 # ImageNet, s'il est sur cette machine ou peut être téléchargé ; à défaut (profil rapide), notre
-# petit réseau, qui ne connaît que des vêtements, passe par le même code.
+# petit réseau, qui ne connaît que des vêtements, passe par le même code. Les classes d'ImageNet ont
+# des noms anglais : nous traduisons ceux que nous rencontrerons.
 
 
 # %%
@@ -888,14 +896,30 @@ def square(image, side):
 
 
 WHOLE = zoo.imagenet_classifier() or zoo.Network("notre réseau", SOURCE_MODEL, to_small)
+print(f"{WHOLE.title} : {number(WHOLE.model.count_params(), 0)} paramètres")
+
+# %%
+FRENCH = {
+    "Egyptian_cat": "chat égyptien",
+    "espresso": "expresso",
+    "missile": "missile",
+    "bubble": "bulle",
+    "palace": "palais",
+    "daisy": "marguerite",
+    "pillow": "oreiller",
+    "sombrero": "sombrero",
+    "lampshade": "abat-jour",
+}
+SUBJECTS = {"chelsea": "chat", "coffee": "tasse", "pavilion": "pavillon"}
+
+published = WHOLE.model is not SOURCE_MODEL
 labels = (
-    [name.replace("_", " ") for _, name in classes]
-    if WHOLE.model is not SOURCE_MODEL
+    [FRENCH.get(name, name.replace("_", " ")) for _, name in classes]
+    if published
     else [garments.class_names[k] for k in SOURCE_CLASSES]
 )
 photographs = datasets.photographs()
 pictures = {name: square(photographs[name], 224) for name in photographs}
-print(f"{WHOLE.title} : {WHOLE.model.count_params()} paramètres")
 
 # %%
 titles = []
@@ -904,12 +928,8 @@ for image in pictures.values():
     titles.append(f"{labels[answer.argmax()]}\n{number(answer.max())}")
 figures.show(
     figures.grid(list(pictures.values()), titles=titles, columns=3),
-    alt=f"Six photographies et la réponse de {WHOLE.title} : "
-    + " ; ".join(
-        f"{name}, {title.replace(chr(10), ' ')}"
-        for name, title in zip(pictures, titles)
-    )
-    + ".",
+    alt="Six photographies (un chat, une tasse, une fusée, des galaxies, un pavillon, une fleur) "
+    f"et la réponse de {WHOLE.title} : {' ; '.join(titles).replace(chr(10), ' ')}.",
 )
 
 # %% [markdown]
@@ -921,12 +941,11 @@ figures.show(
 # ImageNet, dit le document.
 
 # %%
-published = WHOLE.model is not SOURCE_MODEL
 verdict("transfer-imagenet-scores", WHOLE.model.output_shape[-1] if published else None)
 
 # %% [markdown]
-# Et si l'on oublie le prétraitement ? Les mêmes photographies, en laissant les pixels de 0 à 255,
-# puis en les divisant par 255 sans les centrer.
+# Et si l'on oublie le prétraitement ? Laissons les pixels de 0 à 255, puis divisons-les par 255
+# sans les centrer.
 
 # %%
 PREPARATIONS = {
@@ -934,18 +953,18 @@ PREPARATIONS = {
     "aucune": lambda images: images.astype("float32"),
     "de 0 à 1": lambda images: images.astype("float32") / 255,
 }
-if WHOLE.model is SOURCE_MODEL:
+if not published:
     PREPARATIONS = {
         "la bonne": to_small,
         "aucune": lambda images: 255 * to_small(images),
     }
 rows = []
-for name in ("chelsea", "coffee", "pavilion"):
+for name, subject in SUBJECTS.items():
     row = []
     for prepare in PREPARATIONS.values():
         answer = scores(WHOLE.model, prepare(pictures[name][None]))[0]
         row.append(f"{labels[answer.argmax()]} ({number(answer.max())})")
-    rows.append((name, *row))
+    rows.append((subject, *row))
 runtime.show_table(("photographie", *PREPARATIONS), rows)
 
 # %% [markdown]
@@ -967,7 +986,7 @@ at_each_point = ops.convert_to_numpy(dense(maps))
 pointwise.build(maps.shape)
 pointwise.kernel.assign(dense.kernel[None, None])
 difference = np.abs(ops.convert_to_numpy(pointwise(maps)) - at_each_point).max()
-print(f"écart : {difference:.1e}")
+print(f"plus grand écart : {number(difference, 6)}")
 verdict("transfer-zoo-nin", bool(difference < 1e-5))
 
 # %% [markdown]
@@ -996,7 +1015,7 @@ def fully_convolutional(model):
 dense_map = fully_convolutional(SOURCE_MODEL)
 mean_score = scores(dense_map, SOURCE.x_test[:100]).mean(axis=(1, 2))
 gap = np.abs(mean_score - scores(SOURCE_MODEL, SOURCE.x_test[:100])).max()
-print(f"moyenne de la carte et sortie du réseau : écart {gap:.1e}")
+print(f"moyenne de la carte et sortie du réseau : écart {number(gap, 6)}")
 verdict("transfer-zoo-fcn", bool(gap < 1e-3))
 
 # %% [markdown]
@@ -1030,10 +1049,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, est souvent
-# pris pour un pull, parfois pour un pantalon. Chaque point ne voit que son champ réceptif, et rien
-# n'a appris à ce réseau à décider point par point : seulement en moyenne. Le chapitre 5 apprendra
-# le reste.
+# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, est surtout
+# pris pour un pull. Chaque point ne voit que son champ réceptif, et rien n'a appris à ce réseau à
+# décider point par point : seulement en moyenne. Le chapitre 5 apprendra le reste.
 
 # %% [markdown]
 # ## Taille et ressemblance : le récapitulatif, mesuré
@@ -1111,7 +1129,8 @@ def draw_grid(shown):
     fig, axes = plt.subplots(2, 1, figsize=(figures.WIDTH, 7), sharex=True)
     for ax, (kind, found) in zip(axes, shown["found"].items()):
         for k, (name, values) in enumerate(measure(found).items()):
-            mean, deviation = values.mean(axis=0), values.std(axis=0)
+            mean, several = values.mean(axis=0), len(values) > 1
+            deviation = values.std(axis=0, ddof=1) if several else np.zeros_like(mean)
             style = {"color": figures.COLOURS[k], "marker": figures.MARKERS[k]}
             ax.plot(shown["sizes"], mean, figures.LINES[k], label=name, **style)
             ax.fill_between(
@@ -1143,12 +1162,12 @@ figures.show(
 # deux se valent presque. La base gelée progresse encore, mais passe sous le réseau parti de zéro
 # dès mille images. Sur la cible différente, elle plafonne vers 0,72, et le réseau parti de zéro
 # finit devant. Les bandes (un écart type de part et d'autre) montrent qu'il est le moins régulier :
-# avec trois graines, un seul mauvais essai déplace sa moyenne de plusieurs points.
+# un seul mauvais essai sur trois déplace sa moyenne de plusieurs points.
 #
 # ### Le quadrant
 #
-# Voici les quatre cases, avec leurs nombres : la plus petite et la plus grande taille, moyennes des
-# graines. Un scénario est en gras quand il n'est pas à plus de deux points du meilleur.
+# Voici les quatre cases, pour la plus petite et la plus grande taille. Un scénario est en gras
+# quand il est à moins de deux points du meilleur.
 
 
 # %%
@@ -1206,26 +1225,27 @@ figures.show(draw_quadrant(shown), alt=describe_quadrant(good))
 # points près si la cible ressemble à la source ; si elle en est loin, mieux vaut repartir de zéro.
 # Avec peu d'images d'une cible semblable, l'affinage bat la base gelée, contre le conseil, pour les
 # trois graines : nos précautions (tête d'abord, petit pas) le rendent peut-être moins fragile qu'on
-# ne le dit. Notre tête, elle, n'apprend que deux cents pas : une régression logistique menée à son
-# terme sur les mêmes caractéristiques fait cinq points de plus avec mille images (nous la verrons
-# plus loin), et l'écart en serait réduit. Pour une cible lointaine, les trois scénarios se valent :
-# une base qui n'a vu que six vêtements n'a presque rien à offrir à la microscopie.
+# ne le dit. Pour une cible lointaine, les trois scénarios se valent : une base qui n'a vu que six
+# vêtements n'a presque rien à offrir à la microscopie.
+#
+# (L'avance de l'affinage tient aussi à notre tête, qui n'apprend que pendant deux cents mises à
+# jour : avec mille images, une régression logistique menée à son terme fera cinq points de plus.)
 #
 # ### Avec ImageNet et de vraies photographies
 #
-# Passons à la vraie situation du document : « CNN pré-entraîné sur ImageNet ». Les cibles sont
-# nouvelles. La *semblable* : reconnaître trois races d'Oxford-IIIT Pet (Abyssin, Bengal, bouledogue
-# américain), absentes d'ImageNet, qui contient cependant d'autres chats et d'autres chiens. La
-# *différente* : les membranes, dans des carrés de 96 points. Les fonctions sont les mêmes ; seule
-# la base change.
+# Passons à la vraie situation du document : « CNN pré-entraîné sur ImageNet ». La cible
+# *semblable* : reconnaître trois races d'Oxford-IIIT Pet (Abyssin, Bengal, bouledogue américain),
+# absentes d'ImageNet, qui contient cependant d'autres chats et d'autres chiens. La *différente* :
+# les membranes, dans des carrés de 96 points. Les fonctions sont les mêmes ; seule la base change.
 
 # %%
 SIDE = 96
 PHOTOGRAPHS = runtime.pick(quick=(12,), full=(12, 39, 120, 390))
-LARGE_SEEDS = runtime.pick(quick=(0,), full=SEEDS, cpu=(0,))
+# En profil rapide, la base est le petit réseau, que la grille précédente vient d'essayer.
+LARGE_SEEDS = runtime.pick(quick=(), full=SEEDS, cpu=(0,))
 LARGE_BUDGET = {"batch": 16, "updates": runtime.pick(quick=1, full=300, cpu=150)}
 LARGE = zoo.imagenet_base(SIDE) or zoo.Network("notre réseau", BASE, to_small)
-print(f"{LARGE.title} : {LARGE.model.count_params()} paramètres")
+print(f"{LARGE.title} : {number(LARGE.model.count_params(), 0)} paramètres")
 
 
 # %%
@@ -1292,9 +1312,9 @@ good = ranked(shown)
 figures.show(draw_quadrant(shown), alt=f"{shown['base']}. {describe_quadrant(good)}")
 
 # %% [markdown]
-# Avec une base qui a vu plus d'un million de photographies, tout change d'échelle. Avec quatre
-# images par race, le transfert gagne trente points ; avec cent trente, autant. Les membranes, qui
-# ne ressemblent à rien d'ImageNet, en profitent nettement avec 390 images ; en deçà, de sept à neuf
+# Avec une base qui a vu plus d'un million de photographies, tout change d'échelle : le transfert
+# gagne trente points avec quatre images par race, et autant avec cent trente. Les membranes, qui ne
+# ressemblent à rien d'ImageNet, en profitent nettement avec 390 images ; en deçà, de sept à neuf
 # points, au bord du mesurable.
 #
 # Deux réserves. L'exécution affichée n'a qu'une graine et deux cents images de test : l'incertitude
@@ -1367,11 +1387,11 @@ verdict(
 # %% [markdown]
 # Pour les races, l'exactitude monte presque jusqu'au bout : ce sont des objets, comme ceux
 # d'ImageNet. Pour les membranes, elle ne monte plus après le premier quart, et les derniers étages
-# en reperdent : ils sont spécialisés. Pour une cible lointaine, couper plus tôt est donc un bon
-# conseil pour cette sonde ; mais dans la grille, avec les mêmes 390 carrés, une tête posée sur la
-# base **entière** faisait déjà 0,83. Une partie de la baisse vient donc de la sonde, qui surapprend
-# quand les canaux deviennent plus nombreux que les images. C'est aussi l'indice d'un apprentissage
-# *hiérarchique*, du général au particulier.
+# en reperdent : ils sont spécialisés. Pour une cible lointaine, cette sonde conseille donc de
+# couper plus tôt ; mais dans la grille, avec les mêmes 390 carrés, une tête posée sur la base
+# **entière** faisait déjà 0,83. La sonde, elle, surapprend quand les canaux deviennent plus
+# nombreux que les images. Les deux courbes sont aussi l'indice d'un apprentissage *hiérarchique*,
+# du général au particulier.
 #
 # ### Ce que disent les nombres
 #
@@ -1405,7 +1425,7 @@ if full:
         name: values.mean(axis=0)[-1]
         for name, values in measure(large["semblable"], "seconds").items()
     }
-    print("durées :", ", ".join(f"{n}, {value:.0f} s" for n, value in seconds.items()))
+    print("durées :", " ; ".join(f"{n}, {value:.0f} s" for n, value in seconds.items()))
 
 verdict("transfer-few-data", full and gain(large["semblable"], 0))
 verdict("transfer-limited-hardware", full and seconds["zéro"] / seconds["gelé"])
@@ -1428,19 +1448,18 @@ verdict(
 
 # %% [markdown]
 # Avec le petit réseau, le transfert aide d'autant plus que les images sont rares et les tâches
-# proches ; avec ImageNet, il aide les races autant à 390 images qu'à 12, et les membranes
-# davantage. Il coûte beaucoup moins si la base reste gelée, un tiers de moins si on l'affine. La
-# ressemblance n'est pas une condition : une base très générale aide même de loin. Enfin, une
-# troisième contrainte semble compter, que le document ne nomme pas : **l'étendue de ce que la base
-# a vu**. Nos deux grilles ne l'isolent pas, car le réseau et les images changent aussi.
+# proches ; avec ImageNet, il aide autant ou plus à 390 images qu'à 12. Il coûte bien moins si la
+# base reste gelée, un tiers de moins si on l'affine. La ressemblance n'est pas une condition : une
+# base très générale aide même de loin. Une troisième contrainte semble compter, que le document ne
+# nomme pas : **l'étendue de ce que la base a vu**. Nos deux grilles ne l'isolent pas, car le réseau
+# et les images changent aussi.
 #
 # ## Cinq avantages à l'épreuve
 #
 # ### « Adaptation aux données spatiales »
 #
-# Un réseau dense ne sait pas que deux pixels sont voisins ; une convolution, si. Pour le voir,
-# mélangeons les pixels de toutes les images **par la même permutation** : rien n'est perdu, sauf le
-# voisinage.
+# Comme au [chapitre 1](01_convolution), mélangeons les pixels de toutes les images **par la même
+# permutation** ; cette fois sur nos deux cibles, et avec un réseau dense pour comparaison.
 
 
 # %%
@@ -1493,18 +1512,17 @@ intact = full and {
 verdict("transfer-spatial", intact and intact["convolutif"] - intact["dense"])
 
 # %% [markdown]
-# Sur les vêtements, rien : ils sont si bien centrés que chaque pixel a sa place, et le voisinage
-# n'apporte rien de plus ; le mélange ne change pas le résultat, et le réseau dense vaut l'autre.
-# Sur les membranes, dont la place change d'une image à l'autre, le réseau dense fait à peine mieux
-# que le hasard, et le convolutif vingt points de plus. Mélanger les pixels lui en coûte ensuite
-# sept ou huit en moyenne, très inégalement selon la graine : c'est donc moins le voisinage qui
-# compte ici que le *partage des poids*, le même filtre partout, puis la moyenne.
+# Sur les vêtements, rien : ils sont si bien centrés que chaque pixel a sa place ; le mélange ne
+# change pas le résultat, et le réseau dense vaut l'autre. Sur les membranes, dont la place change
+# d'une image à l'autre, le réseau dense fait à peine mieux que le hasard, et le convolutif vingt
+# points de plus. Mélanger les pixels lui en coûte ensuite sept ou huit en moyenne, très inégalement
+# selon la graine : c'est donc moins le voisinage qui compte ici que le *partage des poids*, le même
+# filtre partout, puis la moyenne.
 #
 # ### « Invariance aux translations et déformations »
 #
-# Une convolution de pas 1 n'est pas invariante : elle a pour elle l'***équivariance***. Si l'image
-# se déplace, la carte se déplace d'autant, sans rien changer d'autre. Vérifions-le sur une image
-# qui ne touche pas les bords.
+# Une convolution n'est pas invariante mais *équivariante*, le chapitre 1 l'a montré : si l'image se
+# déplace, la carte la suit. Vérifions le mot du document sur une image qui ne touche pas les bords.
 
 # %%
 shape = np.pad(SOURCE.x_test[:1], [(0, 0), (10, 10), (10, 10), (0, 0)])
@@ -1513,7 +1531,9 @@ before = ops.convert_to_numpy(convolution(shape))
 after = ops.convert_to_numpy(convolution(np.roll(shape, 3, axis=2)))
 moves_along = np.allclose(after, np.roll(before, 3, axis=2), atol=1e-5)
 stays_put = np.allclose(after, before, atol=1e-5)
-print(f"la carte suit l'image : {moves_along} ; elle ne change pas : {stays_put}")
+print(
+    f"la carte suit l'image : {french(moves_along)} ; elle reste la même : {french(stays_put)}"
+)
 verdict(
     "transfer-invariance-word",
     "équivariance" if moves_along and not stays_put else "invariance",
@@ -1521,8 +1541,9 @@ verdict(
 
 # %% [markdown]
 # Et le réseau entier, moyenne globale comprise ? Déplaçons et tournons les images de test. Le
-# second réseau a vu, à l'apprentissage, des images déplacées et tournées au hasard : c'est
-# l'***augmentation de données***, qui apprend au réseau ce que son architecture ne lui donne pas.
+# second réseau a vu, à l'apprentissage, des images déplacées et tournées au hasard : cette
+# augmentation de données ([chapitre 2](02_layers_and_training)) apprend au réseau ce que son
+# architecture ne lui donne pas.
 
 # %%
 SHIFTS, ANGLES = (0, 2, 4, 6, 8), (0, 15, 30, 45, 90)
@@ -1547,7 +1568,7 @@ def jittered(images, seed):
 def moving_run():
     found = {}
     for name, copies in runtime.pick(
-        quick=(("augmenté", 4),), full=(("ordinaire", 0), ("augmenté", 4))
+        quick=(("augmenté", 1),), full=(("ordinaire", 0), ("augmenté", 4))
     ):
         found[name] = {"shift": [], "angle": []}
         for seed in SEEDS:
@@ -1611,9 +1632,7 @@ verdict("transfer-invariance-deformations", lost and lost["angle"])
 # ### « Extraction automatique des caractéristiques »
 #
 # Un même classifieur linéaire, quatre façons de décrire l'image : ses pixels ; un descripteur conçu
-# à la main, les ***histogrammes de gradients orientés***
-# [(HOG)](https://doi.org/10.1109/CVPR.2005.177) ; notre base aux poids tirés au hasard ; notre base
-# apprise.
+# à la main, les HOG du chapitre 1 ; notre base aux poids tirés au hasard ; notre base apprise.
 
 
 # %%
@@ -1666,13 +1685,13 @@ verdict("transfer-automatic", means and means["base apprise"] - means["HOG"])
 # %% [markdown]
 # Sur les vêtements, bien centrés, rien ne bat les pixels. Sur les membranes, ils ne valent rien,
 # HOG guère plus, et notre base, qui n'en a jamais vu, l'emporte de plus de dix points. Mais la même
-# base **aux poids tirés au hasard** fait mieux encore ! L'essentiel vient ici de l'architecture,
-# des convolutions suivies d'une moyenne, et non de ce qui a été appris sur des vêtements.
+# base **aux poids tirés au hasard** fait mieux encore. L'essentiel vient ici de l'architecture, des
+# convolutions suivies d'une moyenne, et non de ce qui a été appris sur des vêtements.
 #
 # ### « Apprentissage hiérarchique »
 #
-# Les sondes l'ont déjà montré par des nombres. Voyons ce qui excite un filtre : partons d'un bruit
-# gris, et modifions l'image pour augmenter la réponse d'un filtre, à trois profondeurs. C'est la
+# Les sondes l'ont montré par des nombres. Voyons maintenant ce qui excite un filtre, à trois
+# profondeurs : partons d'un bruit gris, et modifions l'image pour augmenter sa réponse. C'est la
 # ***maximisation d'activation***. Un léger flou, à chaque pas, écarte les motifs de haute
 # fréquence.
 
@@ -1702,6 +1721,7 @@ def exciting(base, layer, filters, steps=STEPS):
     return np.clip((image - low) / (high - low + 1e-8), 0, 1)
 
 
+# %%
 activations = stages(LARGE.model)
 chosen = [activations[k] for k in (0, len(activations) // 3, 2 * len(activations) // 3)]
 pictures_of = [exciting(LARGE.model, layer, list(range(4))) for layer in chosen]
@@ -1724,8 +1744,8 @@ figures.show(
 # ### « Capacité à gérer de grandes quantités de données »
 #
 # Le document compte aussi, parmi les inconvénients, le « besoin de grandes quantités de données ».
-# Les deux lignes ne disent pas la même chose : l'une, que le réseau progresse tant qu'on lui donne
-# des images ; l'autre, qu'il échoue quand il en manque. La grille du petit réseau répond aux deux.
+# L'une dit que le réseau progresse tant qu'on lui donne des images ; l'autre, qu'il échoue quand il
+# en manque. La grille du petit réseau répond aux deux.
 
 # %%
 full = small_grid.full
@@ -1737,14 +1757,13 @@ verdict("transfer-large-data", full and curve[-1] - curve[1])
 verdict("transfer-needs-data", full and curve[-1] - curve[0])
 
 # %% [markdown]
-# De 20 à 5000 images, le réseau gagne près de trente points : le besoin est réel. De 1000 à 5000,
-# il semble en gagner encore un peu (une graine sur trois ne progresse pas). Le transfert réduit ce
-# besoin, il ne le supprime pas : avec vingt images, la meilleure façon de transférer reste loin de
-# ce que donnent cinq mille.
+# De 20 à 5000 images, le réseau gagne près de trente points, dont un ou deux seulement après
+# mille : le besoin est réel. Le transfert le réduit sans le supprimer : avec vingt images, la
+# meilleure façon de transférer reste loin de ce que donnent cinq mille.
 #
 # ## Cinq inconvénients à l'épreuve
 #
-# Le cinquième, le besoin de grandes quantités de données, vient d'être mesuré avec les avantages.
+# Le cinquième, le besoin de grandes quantités de données, vient d'être mesuré.
 #
 # ### « Besoin de données étiquetées »
 #
@@ -1754,7 +1773,7 @@ verdict("transfer-needs-data", full and curve[-1] - curve[0])
 # images de la cible, **sans une seule étiquette** ; puis cent images étiquetées entraînent la tête.
 
 # %%
-UNLABELLED = runtime.pick(quick=20, full=2_000)
+UNLABELLED = runtime.pick(quick=8, full=2_000)
 
 
 def turned_base(images):
@@ -1794,10 +1813,10 @@ verdict(
 )
 
 # %% [markdown]
-# Cette fois, rien. Affinée, la base autosupervisée ne fait pas mieux que le réseau parti de zéro ;
-# gelée, elle fait bien moins. Pour dire si une chaussure est à l'endroit, il suffit d'en regarder
-# le contour : le réseau n'en a rien appris d'autre. L'autosupervision réussit à une tout
-# autre échelle ; à la nôtre, le besoin d'étiquettes est confirmé.
+# Affinée, la base autosupervisée ne fait pas mieux que le réseau parti de zéro ; gelée, elle fait
+# bien moins. Pour dire si une chaussure est à l'endroit, il suffit d'en regarder le contour : le
+# réseau n'en a rien appris d'autre. À une tout autre échelle, l'autosupervision réussit ; à la
+# nôtre, le besoin d'étiquettes est confirmé.
 #
 # ### « Besoin de puissance de calcul »
 #
@@ -1843,10 +1862,11 @@ if full:
         axis=0
     )
     per_image = small[-1] / (EPOCHS * small_grid.full["sizes"][-1])
+    print(f"petit réseau, 1000 puis 5000 images : {small[-2]:.0f} s, {small[-1]:.0f} s")
     print(
-        f"petit réseau, 1 000 puis 5 000 images : {small[-2]:.0f} s, {small[-1]:.0f} s"
+        f"par image vue : petit réseau {number(1000 * per_image, 1)} ms, "
+        f"grand réseau {number(1000 * each, 0)} ms"
     )
-    print(f"par image vue : {1000 * per_image:.1f} ms, puis {1000 * each:.0f} ms")
 verdict(
     "transfer-scratch-intensive",
     full and bool(small[-1] > 1.5 * small[-2] and each > 5 * per_image),
@@ -1854,10 +1874,10 @@ verdict(
 verdict("transfer-compute", full and durations["ImageNet, estimé"] / 86_400)
 
 # %% [markdown]
-# Des semaines, pour un réseau conçu pour les téléphones et des images de 96 points. (La compilation
-# est comprise, et la machine faisait deux calculs à la fois : c'est un ordre de grandeur.) Sur une
-# base gelée, la tête s'entraîne en secondes : l'énergie a été dépensée une fois, par ceux qui ont
-# publié les poids. C'est l'argument le plus solide en faveur du transfert.
+# Deux mois sur cette machine, pour un réseau conçu pour les téléphones et des images de 96 points.
+# (La compilation est comprise, et la machine faisait deux calculs à la fois : c'est un ordre de
+# grandeur.) Sur une base gelée, la tête s'entraîne en secondes : l'énergie a été dépensée une fois,
+# par ceux qui ont publié les poids. C'est l'argument le plus solide en faveur du transfert.
 #
 # ### « Risque de surapprentissage »
 #
@@ -1871,7 +1891,7 @@ def memory_run():
     task, found = TASKS["semblable"], {"zéro": [], "gelé": []}
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
-        x = task.x[: runtime.pick(quick=20, full=500)]
+        x = task.x[: runtime.pick(quick=32, full=500)]
         y = rng.integers(task.classes, size=len(x))
         for name in found:
             keras.utils.set_random_seed(seed)
@@ -1904,10 +1924,9 @@ if full:
 verdict("transfer-overfitting", memory.full and np.mean(memory.full["zéro"]))
 
 # %% [markdown]
-# Le réseau entier apprend cinq cents étiquettes absurdes sans une faute ; la tête seule dépasse à
-# peine le hasard : avec 260 paramètres, elle ne *peut* pas les retenir. La grille dit la même
-# chose : avec peu d'images, tous surapprennent ; à partir de mille, la base gelée presque plus.
-# Geler est aussi un remède.
+# Le réseau entier apprend cinq cents étiquettes absurdes sans une faute ; la tête seule, avec 260
+# paramètres, ne *peut* pas les retenir. La grille dit la même chose : avec peu d'images, tous
+# surapprennent ; à partir de mille, la base gelée presque plus. Geler est aussi un remède.
 #
 # ### « Interprétabilité limitée »
 #
@@ -1972,7 +1991,7 @@ for name in ("chelsea", "coffee"):
         heat = resized(grad_cam(*halves, ready), 224)
         colour = plt.get_cmap("viridis")(heat)[..., :3]
         seen.append(0.45 * pictures[name] / 255 + 0.55 * colour)
-        written.append(f"{name}, poids {kind}")
+        written.append(f"{SUBJECTS[name]}, poids {kind}")
 figures.show(
     figures.grid(seen, titles=written, columns=2),
     alt=f"Grad-CAM de {WHOLE.title} sur le chat et sur la tasse, avec les poids appris, puis des "
@@ -2086,8 +2105,7 @@ def train_with_tensorflow():
 
 
 # %% [markdown]
-# Les deux appellent cette fonction : un petit réseau, deux époques, et les poids qu'il en reste. Au
-# processus, nous cachons la carte graphique, s'il y en a une.
+# Les deux appellent cette fonction : un petit réseau, deux époques, et les poids qu'il en reste.
 
 
 # %%
@@ -2109,6 +2127,10 @@ def train():
     return [weight.tolist() for weight in model.get_weights()]
 
 
+# %% [markdown]
+# Chaque essai s'exécute dans son processus, où nous cachons la carte graphique, s'il y en a une.
+
+# %%
 HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}  # la carte graphique
 
 
@@ -2133,7 +2155,7 @@ def in_a_process(function):
 def distribution_run():
     functions = {"jax": train_with_jax, "tensorflow": train_with_tensorflow}
     found = {}
-    for package in runtime.pick(quick=(runtime.backend(),), full=tuple(functions)):
+    for package in runtime.pick(quick=(), full=tuple(functions)):
         if package in functions and find_spec(package):
             devices, alone, shared = in_a_process(functions[package])
             gap = max(np.abs(np.subtract(a, b)).max() for a, b in zip(alone, shared))
@@ -2145,9 +2167,9 @@ distribution = experiment("distribution", distribution_run)
 
 # %%
 runtime.show_table(
-    ("bibliothèque", "appareils", "plus grand écart entre les poids"),
+    ("bibliothèque", "appareils", "plus grand écart entre les poids, en millionièmes"),
     [
-        (name, found["devices"], f"{found['gap']:.0e}")
+        (name, found["devices"], number(1e6 * found["gap"], 2))
         for name, found in distribution.values.items()
     ],
 )
@@ -2156,8 +2178,10 @@ for found in distribution.here.values():
     assert found["gap"] < 1e-4
 
 # %% [markdown]
-# Deux appareils donnent les poids d'un seul, à l'arrondi près. Sur une vraie machine à plusieurs
-# cartes :
+# Deux appareils donnent les poids d'un seul, à l'arrondi près.
+#
+# <details>
+# <summary>Sur une vraie machine à plusieurs cartes</summary>
 #
 # - retirez les lignes qui fabriquent deux appareils : les cartes sont détectées seules ;
 # - multipliez `batch_size` par le nombre de cartes, sans quoi chacune reçoit trop peu d'images ; le
@@ -2170,6 +2194,8 @@ for found in distribution.here.values():
 # - avec PyTorch, `keras.distribution` n'est pas disponible : on passe par
 #   `DistributedDataParallel` et sa propre boucle ([guide de
 #   Keras](https://keras.io/guides/distributed_training_with_torch/)).
+#
+# </details>
 
 # %% [markdown]
 # ## À retenir
@@ -2192,7 +2218,7 @@ for found in distribution.here.values():
 #
 # ### 1. Prédire, puis exécuter
 #
-# Une base gelée rend 1 280 caractéristiques. On lui pose une tête pour les 37 races d'Oxford-IIIT
+# Une base gelée rend 1280 caractéristiques. On lui pose une tête pour les 37 races d'Oxford-IIIT
 # Pet. Combien de paramètres reste-t-il à apprendre ? Remplacez `None` par votre réponse.
 
 # %%
