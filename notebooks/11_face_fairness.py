@@ -658,7 +658,7 @@ verdict("fair-depth-gradient", fading.full and lost["Glorot"])
 # ReLU annule la moitié des valeurs ; l'initialisation de Glorot n'en tient pas compte. De trois à
 # vingt convolutions, le gradient est divisé par deux mille : le document a raison. Mais la
 # profondeur n'est pas seule en cause : avec l'initialisation de He, il n'est divisé que par sept.
-# Et de trois à cinq couches, le choix qui se posait ici, la perte est d'un facteur trois, qu'Adam
+# Et de trois à cinq couches, le choix qui se posait ici, il n'est divisé que par trois, ce qu'Adam
 # compense en divisant chaque gradient par sa taille.
 #
 # ### D'une à cinq convolutions, entraînées
@@ -1079,7 +1079,7 @@ runtime.show_table(
 # points de plus chez les hommes : le hasard n'y suffit pas. Gardons cet indice pour la question
 # 11.
 #
-# En retirant des femmes, le sous-échantillonnage retire surtout de la classe 1.
+# Retirer des femmes, c'est retirer la classe 1 plus vite que l'autre.
 
 # %%
 kept = {key: AFTER[key] / BEFORE[key] for key in BEFORE}
@@ -1365,10 +1365,10 @@ verdict("fair-undersampling", balance.full and 100 * narrowing)
 # %% [markdown]
 # ## Question 5 : que faire des étiquettes bruitées ?
 #
-# Elles « peuvent entraîner des difficultés dans l'apprentissage du modèle », répond le document,
-# qui choisit la ***perte focale***, « spécialement conçue pour atténuer les effets des labels
-# bruités et des déséquilibres de classes ». Il la règle sur « une valeur élevée de 5.0 » de gamma,
-# « crucial en présence de labels bruités », et « un alpha de 0.25 ».
+# Les étiquettes bruitées « peuvent entraîner des difficultés dans l'apprentissage du modèle »,
+# répond le document, qui choisit la ***perte focale***, « spécialement conçue pour atténuer les
+# effets des labels bruités et des déséquilibres de classes ». Il la règle sur « une valeur élevée
+# de 5.0 » de gamma, « crucial en présence de labels bruités », et « un alpha de 0.25 ».
 #
 # Le ***bruit d'étiquettes*** désigne les exemples dont l'étiquette est fausse : l'image est bonne,
 # le mot qui l'accompagne ne l'est pas.
@@ -2059,8 +2059,9 @@ figures.show(
 
 # %% [markdown]
 # De vraies têtes, entraînées quelques époques, suivent-elles la théorie ? Nous en comparons deux,
-# apprises avec l'entropie croisée et avec la perte focale, sans bruit ajouté. Leurs sorties de
-# test sont rangées en dix tranches, comme au [chapitre 2](02_layers_and_training).
+# apprises avec l'entropie croisée et avec la perte focale, sans bruit ajouté. Le tableau répond à
+# la question du seuil. Puis leurs sorties de test seront rangées en dix tranches, comme au
+# [chapitre 2](02_layers_and_training).
 
 
 # %%
@@ -2324,7 +2325,7 @@ verdict("fair-more-just", gaps["après"] <= gaps["avant"])
 
 # %% [markdown]
 # Les **deux** groupes perdent : les femmes 1,2 point, les hommes 4,8. L'écart se resserre parce
-# que le groupe le mieux servi tombe plus bas que l'autre : c'est un ***nivellement par le bas***.
+# que le groupe le mieux servi perd davantage : c'est un ***nivellement par le bas***.
 #
 # Avant, le modèle évitait à peu près la même part d'erreurs dans les deux groupes, 0,68 et 0,72 :
 # l'écart d'exactitude venait surtout du taux de base. Après, ce que le modèle sait faire chez les
