@@ -22,7 +22,7 @@
 # | **Prérequis** | chapitres [2](02_layers_and_training) et [4](04_transfer_learning) |
 # | **Document étudié** | 002 : un projet de classification de visages, onze questions |
 # | **Données** | CelebA, dix mille visages ; hors ligne, des visages dessinés |
-# | **Durée** | deux heures pour l'essentiel, six en tout ; exécution rapide : une demi-minute |
+# | **Durée** | deux heures pour l'essentiel, six en tout ; exécution rapide : une minute |
 #
 # **Le plan.** La première partie relit le projet, question par question. La seconde mesure
 # l'équité, la corrige, puis décrit le modèle obtenu.
