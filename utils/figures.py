@@ -109,7 +109,7 @@ def animate(figs: Sequence[Figure], alt: str, seconds: float = 1.0) -> None:
     Each lasts `seconds`, the last three times as long; the whole is played three times and stops
     on the last. It goes where any PNG goes, with the text alternative that `show` asks for.
     """
-    frames = [Image.open(io.BytesIO(png(fig))).convert("RGB") for fig in figs]
+    frames = [_drawn(fig) for fig in figs]
     for fig in figs:
         plt.close(fig)
     lasting = [1000 * seconds] * (len(frames) - 1) + [3000 * seconds]
@@ -134,8 +134,8 @@ def _display(data: bytes, alt: str) -> None:
         display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
 
 
-def png(fig: Figure) -> bytes:
-    """PNG of a figure: a palette of at most 256 colours, or RGB where that would be seen."""
+def _drawn(fig: Figure) -> Image.Image:
+    """Return the figure as an RGB image, its axes with French numbers."""
     for axes in fig.axes:
         if axes.images:
             axes.grid(False)
@@ -144,7 +144,12 @@ def png(fig: Figure) -> bytes:
                 axis.set_major_formatter(_FrenchTicks())
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=DPI, facecolor="white")
-    image = Image.open(buffer).convert("RGB")
+    return Image.open(buffer).convert("RGB")
+
+
+def png(fig: Figure) -> bytes:
+    """PNG of a figure: a palette of at most 256 colours, or RGB where that would be seen."""
+    image = _drawn(fig)
     if image.getcolors(PALETTE_COLOURS) is not None:
         palette = image.quantize(
             256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
