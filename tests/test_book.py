@@ -1,6 +1,7 @@
 """The book: its builders on small inputs, then every page of the built site."""
 
 import base64
+import dataclasses
 import functools
 import hashlib
 import io
@@ -305,6 +306,73 @@ def test_status_tells_written_from_planned():
     assert "1er novembre 2026" in first.text
     assert "1 confirmé" in first.text
     assert "à venir" in second.text
+
+
+BENCH = {
+    "machine": "deux cœurs",
+    "date": "2026-11-26T22:00:00+00:00",
+    "notebooks": {
+        "10_siamese": {"seconds": 21.3, "memory_mb": 900, "twice": "identical"}
+    },
+    "suite_seconds": 580,
+}
+
+
+def status_cell(bench):
+    changed = dataclasses.replace(small_course(), bench=bench)
+    page = BeautifulSoup(course_pages.status_table(changed), "html.parser")
+    return page.find("tbody").find_all("td")[3].get_text(" ")
+
+
+def test_status_tells_what_a_quick_run_costs_and_whether_it_repeats():
+    assert "21 s 900 Mo" in status_cell(BENCH)
+    assert "nombres identiques" in status_cell(BENCH)
+    spread = {"spread": 1e-6, "where": "la perte"}
+    moved = {"notebooks": {"10_siamese": {"twice": spread}}}
+    assert "écart 1e-06 (la perte)" in status_cell(moved)
+    note = course_pages.bench_note(BENCH)
+    assert "le 26 novembre 2026" in note
+    assert "9 min 40 s" in note
+
+
+@pytest.mark.parametrize(
+    "bench",
+    [{}, {"notebooks": {}}, {"notebooks": {"10_siamese": {"twice": None}}}],
+)
+def test_what_was_not_measured_is_a_dash(bench):
+    assert status_cell(bench) == "—"
+    assert course_pages.bench_note({"machine": "deux cœurs"}) == ""
+
+
+def test_totals_link_to_the_claims_they_count():
+    other = CLAIM | {
+        "id": "other",
+        "document": "004",
+        "verdict": "réfuté",
+        "reason": ".",
+    }
+    course = small_course(claims=(CLAIM, other))
+    course.documents["004"] = "Réseaux"
+    rows = BeautifulSoup(course_pages.totals(course), "html.parser").find_all("li")
+    assert [len(row.find_all("a")) for row in rows] == [2, 1, 1]
+    link = rows[2].a
+    assert link["href"] == "book/claims.html?document=004&verdict=refuted"
+    assert "1 réfuté" in link.text
+    assert course_pages.totals(small_course(claims=())) == ""
+
+
+def test_inline_markdown_is_french_html():
+    html = course_pages.inline("l'`a < b` vaut *$x_1$* : **non** <b> [ici](x.html) ?")
+    assert html.startswith("l’<code>a &lt; b</code> vaut <em><span")
+    assert r"\(x_1\)" in html
+    assert "\u00a0: <strong>non</strong> &lt;b&gt;" in html
+    assert html.endswith('<a href="x.html">ici</a>\u202f?')
+
+
+def test_a_registry_that_is_not_yaml_is_named(tmp_path):
+    (tmp_path / "01_convolution.yml").write_text("a: [b", encoding="utf8")
+    with pytest.raises(ValueError, match=r"01_convolution\.yml"):
+        course_data._by_slug(tmp_path)
 
 
 def test_the_builders_do_not_import_keras():
@@ -649,6 +717,46 @@ def test_landing_page_shows_chapters_picture_and_where_to_start():
         "the statement of index.md (course: hero) has no figure or no verdict"
     )
     assert (site() / picture["src"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_chapter_leads_to_its_quiz_and_back():
+    for found in written():
+        chapter_page = pages()[f"{found.docname}.html"]
+        quiz = pages()[f"book/quiz/{found.slug}.html"]
+        questions = course().quizzes.get(found.slug, [])
+        links = chapter_page.select(".quiz-invitation a")
+        assert [a["href"] for a in links] == (
+            [f"../book/quiz/{found.slug}.html"] if questions else []
+        )
+        back = [a["href"].split("#")[0] for a in quiz.article.find_all("a", href=True)]
+        assert f"../../{found.docname}.html" in back
+        assert len(quiz.select(".quiz")) == len(questions)
+        for question in questions:
+            title = course_french.typography(question["see"].replace("`", ""))
+            assert (
+                any(
+                    a["href"].startswith(f"../../{found.docname}.html#")
+                    for a in quiz.article.find_all("a", href=True)
+                    if a.text == title
+                )
+                or "$" in title
+            ), f"{found.slug}: no link to {title!r}"
+
+
+def test_map_paths_and_guides_are_on_their_pages():
+    plan, teachers = pages()["book/map.html"], pages()["book/teachers.html"]
+    assert len(plan.select(".course-map li")) == len(course().chapters)
+    assert len(plan.select("table.costs tbody tr")) == len(written())
+    guides = teachers.select("details.guide")
+    assert len(guides) == len(written())
+    for guide, found in zip(guides, written(), strict=True):
+        titles = course_data.exercises(course().notebook(found))
+        given = course().teaching.get(found.slug, {}).get("exercises", [])
+        shown = [b.text for b in guide.select("table.exercises td:first-child b")]
+        assert shown == [
+            BeautifulSoup(course_pages.inline(title), "html.parser").text
+            for title in titles[: len(given)]
+        ]
 
 
 def test_glossary_terms_are_linked_from_the_chapters():

@@ -26,6 +26,8 @@ from course_data import (
     text,
 )
 from course_french import NARROW, WIDE, typography
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 MARKS = {
     "confirmé": "✓",
@@ -57,13 +59,30 @@ def prose(value: object) -> str:
         if piece.startswith("`"):
             pieces[i] = f"<code>{escape(piece.strip('`'))}</code>"
         elif piece.startswith("$"):
-            formula = escape(piece.strip("$"))
-            pieces[i] = (
-                rf'<span class="math notranslate nohighlight">\({formula}\)</span>'
-            )
+            pieces[i] = formula(piece.strip("$"))
         else:
             pieces[i] = escape(typography(piece), quote=False)
     return "".join(pieces)
+
+
+def formula(words: str) -> str:
+    """Return a formula for MathJax."""
+    return rf'<span class="math notranslate nohighlight">\({escape(words)}\)</span>'
+
+
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).use(dollarmath_plugin)
+MARKDOWN.add_render_rule(
+    "math_inline", lambda self, tokens, at, options, env: formula(tokens[at].content)
+)
+
+
+def inline(words: object) -> str:
+    """Return inline Markdown (emphasis, links, `code`, $mathematics$) as HTML, in French."""
+    (block,) = MARKDOWN.parseInline(str(words).strip())
+    for token in block.children:
+        if token.type == "text":
+            token.content = typography(token.content)
+    return MARKDOWN.renderer.render([block], MARKDOWN.options, {})
 
 
 def value(number: Any) -> str:
@@ -255,8 +274,12 @@ def anchor(chapter: Chapter) -> str:
     return f"chapitre-{chapter.number:02d}"
 
 
-def prepare(notebook: Notebook, course: Course, chapter: Chapter) -> Notebook:
+def prepare(
+    notebook: Notebook, course: Course, chapter: Chapter, after: str = ""
+) -> Notebook:
     """Return the notebook as the book renders it: number, box under the title, anchors.
+
+    ``after`` is HTML for the end of the page.
 
     The file on disk, which readers download and Colab opens, is left as it is.
     """
@@ -281,6 +304,9 @@ def prepare(notebook: Notebook, course: Course, chapter: Chapter) -> Notebook:
             if found:
                 cell["source"] = source
                 break
+    if after:
+        end = {"cell_type": "markdown", "metadata": {}, "source": after}
+        notebook["cells"].append(end)
     return notebook
 
 
@@ -329,7 +355,8 @@ def claims_page(course: Course, base: str = "../") -> str:
     total = len(course.claims)
     parts = [
         f'<p class="counts summary"><strong>{total} affirmation{"s" if total > 1 else ""} '
-        f"au registre</strong> {badges(everything)}</p>"
+        f"au registre</strong> {badges(everything)}</p>",
+        _filters(course),
     ]
     for document in sorted({claim["document"] for claim in course.claims}):
         parts.append(f"## Document {document} : {course.documents[document]}")
@@ -341,6 +368,90 @@ def claims_page(course: Course, base: str = "../") -> str:
             rows = [claim for claim in mine if claim["chapter"] == slug]
             parts.append(_claims_table(course, chapter, rows, base))
     return "\n\n".join(parts)
+
+
+# Filters of the claims page: name in the address, label. Their values are those of `claims.js`.
+FILTERS = {"document": "Document", "chapitre": "Chapitre", "verdict": "Verdict"}
+
+
+def _filters(course: Course) -> str:
+    """Return the choices of the claims page, hidden until `claims.js` is there to obey them."""
+    chapters = [
+        chapter
+        for chapter in course.chapters
+        if any(claim["chapter"] == chapter.slug for claim in course.claims)
+    ]
+    shown = {shown_verdict(claim, course.verdict(claim)) for claim in course.claims}
+    values = {
+        "document": [
+            (name, f"{name} : {course.documents[name]}")
+            for name in sorted({claim["document"] for claim in course.claims})
+        ],
+        "chapitre": [(f"{c.number:02d}", f"{c.number}. {c.title}") for c in chapters],
+        "verdict": [(CLASSES[word], word) for word in VERDICT_WORDS if word in shown],
+    }
+    choices = "".join(
+        f'<label>{label} <select name="{name}"><option value="">Tous</option>'
+        + "".join(
+            f'<option value="{key}">{prose(words)}</option>'
+            for key, words in values[name]
+        )
+        + "</select></label>"
+        for name, label in FILTERS.items()
+    )
+    return (
+        '<form class="claim-filters" role="search" aria-label="Filtrer les affirmations" hidden>'
+        f'{choices}<p><span role="status"></span> <button type="reset">Tout afficher</button></p>'
+        "</form>"
+    )
+
+
+def filtered(base: str, **choices: str) -> str:
+    """Return the address of the claims page with some of its ``FILTERS`` set."""
+    return f"{base}book/claims.html?" + "&amp;".join(
+        f"{name}={key}" for name, key in choices.items()
+    )
+
+
+def totals(course: Course, base: str = "") -> str:
+    """Return how many claims got each verdict, in all and by document, as links to them."""
+    if not course.claims:
+        return ""
+    counts = {"": course.claims} | {
+        name: [claim for claim in course.claims if claim["document"] == name]
+        for name in sorted({claim["document"] for claim in course.claims})
+    }
+    rows = [_total(course, name, claims, base) for name, claims in counts.items()]
+    return f'<ul class="totals">{"".join(rows)}</ul>'
+
+
+def _total(
+    course: Course, document: str, claims: tuple[dict[str, Any], ...], base: str
+) -> str:
+    counts = Counter(shown_verdict(claim, course.verdict(claim)) for claim in claims)
+    only = {"document": document} if document else {}
+    name = (
+        f"Document {document} : {course.documents[document]}"
+        if document
+        else (
+            "Les cinq documents" if len(course.documents) == 5 else "Tous les documents"
+        )
+    )
+    links = " ".join(
+        f'<a href="{filtered(base, **only, verdict=CLASSES[word])}">{badge(word, counts[word])}</a>'
+        for word in VERDICT_WORDS
+        if counts[word]
+    )
+    bar = "".join(
+        f'<i class="{CLASSES[word]}" style="flex-grow:{counts[word]}"></i>'
+        for word in VERDICT_WORDS
+        if counts[word]
+    )
+    kind = "" if document else ' class="all"'
+    return (
+        f'<li{kind}><p class="name">{prose(name)}</p><p class="verdicts">{links}</p>'
+        f'<p class="bar" aria-hidden="true">{bar}</p></li>'
+    )
 
 
 def _claims_table(
@@ -364,7 +475,8 @@ def _claims_table(
         _claim_row(claim, course.verdict(claim), chapter, base) for claim in rows
     )
     return (
-        f'{heading}\n\n<table class="course-table claims" role="table">'
+        f'{heading}\n\n<table class="course-table claims" role="table" '
+        f'data-document="{rows[0]["document"]}" data-chapitre="{chapter.number:02d}">'
         f"<caption>{prose(f'Affirmations du chapitre {chapter.number}')}</caption>"
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
         f'<tbody role="rowgroup">{body}</tbody></table>'
@@ -392,11 +504,12 @@ def _claim_row(
     elif not chapter.written:
         shown += "<p>Chapitre à venir.</p>"
     cells = (
-        ("Verdict", badge(shown_verdict(claim, found))),
-        ("Ce que dit le document", said),
-        ("Ce que l’exécution montre", shown),
+        "".join(  # on a phone, the style sheet names their columns: 498 rows stay light
+            f'<td role="cell">{content}</td>'
+            for content in (badge(shown_verdict(claim, found)), said, shown)
+        )
     )
-    return f'<tr role="row" id="registre-{escape(claim["id"])}">{_cells(cells)}</tr>'
+    return f'<tr role="row" id="registre-{escape(claim["id"])}">{cells}</tr>'
 
 
 def _fact(label: str, fact: Any, before: str = "", after: str = "") -> str:
@@ -414,53 +527,104 @@ def _cells(cells: tuple[tuple[str, str], ...]) -> str:
     )
 
 
-def status_table(course: Course, base: str = "../") -> str:
-    """Return the table of « État du cours »: a row a chapter, written or not."""
-    columns = (
-        "Chapitre",
-        "Exécution affichée",
-        "Machine",
-        "Durée et mémoire",
-        "Verdicts",
-    )
+def table(
+    columns: tuple[str, ...], rows: list[tuple[str, ...]], caption: str, kind: str
+) -> str:
+    """Return a table that stacks on a phone; cells are HTML, columns and caption are text."""
     head = "".join(
-        f'<th scope="col" role="columnheader">{name}</th>' for name in columns
+        f'<th scope="col" role="columnheader">{prose(name)}</th>' for name in columns
     )
-    rows = "".join(
-        _status_row(course, chapter, columns, base) for chapter in course.chapters
+    body = "".join(
+        f'<tr role="row">{_cells(tuple(zip(map(typography, columns), row, strict=True)))}</tr>'
+        for row in rows
     )
     return (
-        '<table class="course-table status" role="table">'
-        "<caption>Les chapitres et leur dernière exécution</caption>"
+        f'<table class="course-table {kind}" role="table"><caption>{prose(caption)}</caption>'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
-        f'<tbody role="rowgroup">{rows}</tbody></table>'
+        f'<tbody role="rowgroup">{body}</tbody></table>'
     )
 
 
-def _status_row(
-    course: Course, chapter: Chapter, columns: tuple[str, ...], base: str
-) -> str:
+STATUS_COLUMNS = (
+    "Chapitre",
+    "Exécution affichée",
+    "Machine, durée, mémoire",
+    "Exécution rapide",
+    "Verdicts",
+)
+
+
+def status_table(course: Course, base: str = "../") -> str:
+    """Return the table of « État du cours »: a row a chapter, written or not."""
+    rows = [_status_row(course, chapter, base) for chapter in course.chapters]
+    made = table(
+        STATUS_COLUMNS,
+        rows,
+        caption="Les chapitres et leur dernière exécution",
+        kind="status",
+    )
+    return "\n\n".join(filter(None, [made, bench_note(course.bench)]))
+
+
+def _status_row(course: Course, chapter: Chapter, base: str) -> tuple[str, ...]:
     run, name = chapter.run, chapter_link(chapter, base)
     if not chapter.written:
-        cells = [name, '<span class="upcoming">à venir</span>', "—", "—", "—"]
-    elif run is None:
-        cells = [
-            name,
-            "jamais exécuté",
-            "—",
-            "—",
-            badges(course.counts(chapter)) or "—",
-        ]
-    else:
-        stale = '<p class="note">code modifié depuis</p>' if chapter.stale else ""
-        cells = [
-            name,
-            f"<p>{date(run['date'])}</p><p>{prose(profile(run))}</p><p>{data_source(run)}</p>{stale}",
-            f"<p>{software(run)}</p><p>{prose(run['device'])}</p>",
-            f"<p>{duration(run['duration_s'])}</p><p>{memory(run['peak_memory_mb'])}</p>",
-            badges(course.counts(chapter)) or "—",
-        ]
-    return f'<tr role="row">{_cells(tuple(zip(columns, cells, strict=True)))}</tr>'
+        return name, '<span class="upcoming">à venir</span>', "—", "—", "—"
+    counts, quick = badges(course.counts(chapter)) or "—", quick_run(course, chapter)
+    if run is None:
+        return name, "jamais exécuté", "—", quick, counts
+    stale = '<p class="note">code modifié depuis</p>' if chapter.stale else ""
+    return (
+        name,
+        f"<p>{date(run['date'])}</p><p>{prose(profile(run))}</p><p>{data_source(run)}</p>{stale}",
+        f"<p>{software(run)}</p><p>{prose(run['device'])}</p>"
+        f"<p>{duration(run['duration_s'])}, {memory(run['peak_memory_mb'])}</p>",
+        quick,
+        counts,
+    )
+
+
+def quick_run(course: Course, chapter: Chapter) -> str:
+    """Return what `book/bench.json` says of a quick run: time, memory, twice the same or not."""
+    found = (course.bench.get("notebooks") or {}).get(chapter.slug) or {}
+    facts = []
+    if found.get("seconds") is not None:
+        facts.append(duration(found["seconds"]))
+    if found.get("memory_mb") is not None:
+        facts.append(memory(found["memory_mb"]))
+    if found.get("twice") == "identical":
+        facts.append("deux fois : nombres identiques")
+    elif found.get("twice"):
+        spread, where = found["twice"].get("spread"), found["twice"].get("where")
+        facts.append(
+            "deux fois : "
+            + (f"écart {value(spread)}" if spread is not None else "écart")
+            + (f" ({where})" if where else "")
+        )
+    return "".join(f"<p>{prose(fact)}</p>" for fact in facts) or "—"
+
+
+def bench_note(bench: dict[str, Any]) -> str:
+    """Return when and where the quick runs were measured, as Markdown; "" where they were not."""
+    if not bench.get("notebooks"):
+        return ""
+    where = f" sur {bench['machine']}" if bench.get("machine") else ""
+    when = f" le {date(bench['date'])}" if bench.get("date") else ""
+    said = [
+        f"Les exécutions rapides ont été mesurées{where}{when}, sur des données de remplacement. "
+        "« Deux fois » compare tous les nombres affichés par deux exécutions de suite."
+    ]
+    costs = [
+        f"{what} {duration(bench[key])}"
+        for key, what in (
+            ("suite_seconds", "tous les chapitres et tous les tests prennent"),
+            ("book_seconds", "la construction du site prend"),
+        )
+        if bench.get(key)
+    ]
+    if costs:
+        said.append(f"Sur cette machine, {' ; '.join(costs)}.")
+    return " ".join(said)
 
 
 def chapter_link(chapter: Chapter, base: str) -> str:
@@ -495,11 +659,12 @@ def chapters_table(course: Course, base: str = "") -> str:
 
 
 def start(course: Course, base: str = "") -> str:
-    """Return the landing page's ways in: the first written chapter, the verdicts, the usage."""
+    """Return the landing page's ways in: the first chapter, the map, teachers, the verdicts."""
     first = next((chapter for chapter in course.chapters if chapter.written), None)
     ways = [
-        ("book/claims.html", "Voir ce qui a été vérifié"),
-        ("book/usage.html", "Utiliser le cours"),
+        ("book/map.html", "Plan du cours"),
+        ("book/teachers.html", "Pour enseigner"),
+        ("book/claims.html", "Ce qui a été vérifié"),
     ]
     if first:
         ways.insert(0, (f"{first.docname}.html", f"Commencer : {first.title}"))
