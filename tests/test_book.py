@@ -329,7 +329,8 @@ def test_status_tells_what_a_quick_run_costs_and_whether_it_repeats():
     assert "nombres identiques" in status_cell(BENCH)
     spread = {"spread": 1e-6, "where": "la perte"}
     moved = {"notebooks": {"10_siamese": {"twice": spread}}}
-    assert "écart 1e-06 (la perte)" in status_cell(moved)
+    assert "écart 1\u00a0×\u00a010⁻⁶ (la perte)" in status_cell(moved)
+    assert course_pages.power(0.25) == "0,25"
     note = course_pages.bench_note(BENCH)
     assert "le 26 novembre 2026" in note
     assert "9 min 40 s" in note
@@ -369,7 +370,11 @@ def test_inline_markdown_is_french_html():
     assert html.endswith('<a href="x.html">ici</a>\u202f?')
 
 
-def test_a_registry_that_is_not_yaml_is_named(tmp_path):
+def test_a_registry_that_cannot_be_read_is_named(tmp_path):
+    bench = tmp_path / "bench.json"
+    assert course_data._optional(bench, json.loads) == {}
+    bench.write_text('{"spread": 1e-06}', encoding="utf8")
+    assert course_data._optional(bench, json.loads) == {"spread": 1e-6}
     (tmp_path / "01_convolution.yml").write_text("a: [b", encoding="utf8")
     with pytest.raises(ValueError, match=r"01_convolution\.yml"):
         course_data._by_slug(tmp_path)

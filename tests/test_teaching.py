@@ -99,7 +99,6 @@ def test_exercises_are_the_headings_of_their_section():
         {"cell_type": "markdown", "source": "## Exercices\n\n### 1. Prédire\n\nTexte."},
         {"cell_type": "code", "source": "### pas un titre"},
         {"cell_type": "markdown", "source": ["### 2. Coder\n", "```\n### non\n```"]},
-        {"cell_type": "markdown", "source": "### 3. Pour aller plus loin"},
         {"cell_type": "markdown", "source": "## Références\n\n### Autre"},
     ]
     found = course_data.exercises({"cells": cells})

@@ -10,7 +10,7 @@ import json
 import re
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,12 +160,12 @@ def headings(notebook: Notebook) -> list[tuple[int, str]]:
 
 
 def exercises(notebook: Notebook) -> list[str]:
-    """Return the headings of the exercises, without what goes further."""
+    """Return the headings of the exercises of a chapter, in order."""
     inside, found = False, []
     for level, words in headings(notebook):
         if level <= 2:
             inside = words == "Exercices"
-        elif inside and level == 3 and not words.endswith("Pour aller plus loin"):
+        elif inside and level == 3:
             found.append(words)
     return found
 
@@ -252,18 +252,18 @@ def load(root: Path, repository: str, branch: str = "main") -> Course:
         quizzes=_by_slug(root / "book/quiz"),
         teaching=_by_slug(root / "book/teaching"),
         paths=_optional(root / "book/paths.yml"),
-        bench=_optional(root / "book/bench.json"),
+        bench=_optional(root / "book/bench.json", json.loads),
     )
 
 
-def _optional(path: Path) -> Any:
-    """Return what a YAML file holds (JSON is YAML), {} without it."""
+def _optional(path: Path, read: Callable[[str], Any] = yaml.safe_load) -> Any:
+    """Return what a file holds, {} without it."""
     if not path.exists():
         return {}
     try:
-        return yaml.safe_load(path.read_text("utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is not YAML: {error}") from None
+        return read(path.read_text("utf-8")) or {}
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from None
 
 
 def _by_slug(folder: Path) -> dict[str, Any]:

@@ -108,6 +108,17 @@ def value(number: Any) -> str:
     return prose(number)
 
 
+EXPONENTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power(number: float) -> str:
+    """Return a small gap as « 1 × 10⁻⁶ »."""
+    if not 0 < abs(number) < 1e-3:
+        return value(number)
+    digit, exponent = f"{number:.0e}".split("e")
+    return f"{digit} × 10{str(int(exponent)).translate(EXPONENTS)}"
+
+
 def date(iso: str) -> str:
     day = datetime.fromisoformat(iso)
     return f"{'1er' if day.day == 1 else day.day} {MONTHS[day.month - 1]} {day.year}"
@@ -391,17 +402,19 @@ def _filters(course: Course) -> str:
         "verdict": [(CLASSES[word], word) for word in VERDICT_WORDS if word in shown],
     }
     choices = "".join(
-        f'<label>{label} <select name="{name}"><option value="">Tous</option>'
+        f'<div><label for="filtre-{name}">{label}</label>'
+        f'<select id="filtre-{name}" name="{name}"><option value="">Tous</option>'
         + "".join(
             f'<option value="{key}">{prose(words)}</option>'
             for key, words in values[name]
         )
-        + "</select></label>"
+        + "</select></div>"
         for name, label in FILTERS.items()
     )
     return (
         '<form class="claim-filters" role="search" aria-label="Filtrer les affirmations" hidden>'
-        f'{choices}<p><span role="status"></span> <button type="reset">Tout afficher</button></p>'
+        f'{choices}<p><span role="status" aria-live="polite"></span> '
+        '<button type="reset">Tout afficher</button></p>'
         "</form>"
     )
 
@@ -596,11 +609,8 @@ def quick_run(course: Course, chapter: Chapter) -> str:
         facts.append("deux fois : nombres identiques")
     elif found.get("twice"):
         spread, where = found["twice"].get("spread"), found["twice"].get("where")
-        facts.append(
-            "deux fois : "
-            + (f"écart {value(spread)}" if spread is not None else "écart")
-            + (f" ({where})" if where else "")
-        )
+        gap = "écart" if spread is None else f"écart {power(spread)}"
+        facts.append(f"deux fois : {gap}" + (f" ({where})" if where else ""))
     return "".join(f"<p>{prose(fact)}</p>" for fact in facts) or "—"
 
 

@@ -76,8 +76,9 @@ def problems(guide: dict[str, Any], titles: list[str], slugs: list[str]) -> list
         found.append(
             f"exercise_minutes: {guide['exercise_minutes']}, the sum is {total}"
         )
-    if not 2 <= len(guide["misconceptions"]) <= 4:
-        found.append(f"{len(guide['misconceptions'])} misconceptions, not 2 to 4")
+    ideas = guide["misconceptions"]
+    if not 2 <= len(ideas) <= 4 or not all(isinstance(idea, str) for idea in ideas):
+        found.append(f"{len(ideas)} misconceptions, not 2 to 4 sentences")
     return found
 
 
@@ -250,14 +251,8 @@ def _exercises(course: Course, chapter: Chapter, entries: list[dict[str, Any]]) 
 def _misconceptions(entries: list[Any]) -> str:
     if not entries:
         return ""
-    items = "".join(f"<li>{misconception(entry)}</li>" for entry in entries)
+    items = "".join(f"<li>{inline(entry)}</li>" for entry in entries)
     return (
         f'<p class="label">{prose("Ce que croient les étudiants, et ce qui les détrompe")}</p>'
         f"<ul>{items}</ul>"
     )
-
-
-def misconception(entry: Any) -> str:
-    """Return an idea that students have: a sentence, or a mapping of sentences."""
-    said = " ".join(map(str, entry.values())) if isinstance(entry, dict) else entry
-    return inline(said)
