@@ -117,7 +117,7 @@ def _middle(row: int) -> int:
 def costs(course: Course, base: str = "../") -> str:
     """Return the table of what each chapter takes: time, machine, data."""
     return table(
-        ("Chapitre", "Vous", "La machine", "Matériel", "Données"),
+        ("Chapitre", "Lecture", "Exercices", "Exécution rapide", "Exécution affichée"),
         [
             _cost(course, chapter, base)
             for chapter in course.chapters
@@ -132,21 +132,18 @@ def _cost(course: Course, chapter: Chapter, base: str) -> tuple[str, ...]:
     guide, run = course.teaching.get(chapter.slug) or {}, chapter.run or {}
     quick = (course.bench.get("notebooks") or {}).get(chapter.slug) or {}
     seconds, shown = quick.get("seconds"), run.get("duration_s")
-    reduced = ", échelle réduite" if run.get("scale") == "cpu" else ""
-    yours = (
-        f"lecture : {span(guide.get('read_minutes'))}",
-        f"exercices : {span(guide.get('exercise_minutes'))}",
-    )
-    machine = (
-        f"rapide : {duration(seconds) if seconds else '—'}",
-        f"affichée : {duration(shown) if shown else '—'}",
-    )
+    data = fact(course.notebook(chapter), "Données")
+    told = [inline(f"Données : {data}")] if data else []
+    if run.get("device"):
+        reduced = ", calculs réduits" if run.get("scale") == "cpu" else ""
+        told.append(prose(f"Affichée sur : {run['device']}{reduced}"))
+    notes = "".join(f'<p class="note">{words}</p>' for words in told)
     return (
-        chapter_link(chapter, base),
-        "".join(f"<p>{prose(words)}</p>" for words in yours),
-        "".join(f"<p>{prose(words)}</p>" for words in machine),
-        prose(f"{run.get('device', '—')}{reduced}"),
-        inline(fact(course.notebook(chapter), "Données") or "—"),
+        f"<p>{chapter_link(chapter, base)}</p>{notes}",
+        span(guide.get("read_minutes")),
+        span(guide.get("exercise_minutes")),
+        duration(seconds) if seconds else "—",
+        span(shown / 60) if shown else "—",
     )
 
 

@@ -202,9 +202,15 @@ def notes(chapter: Chapter) -> list[tuple[str, str]]:
     return said
 
 
-def badge(word: str, count: int | None = None) -> str:
-    """Return a verdict as icon and word: colour alone says nothing."""
+def badge(word: str, count: int | None = None, short: bool = False) -> str:
+    """Return a verdict as icon and word: colour alone says nothing.
+
+    A short one shows its icon and its count, and says the word to screen readers only.
+    """
     label = word if count is None else f"{count} {_plural(word, count)}"
+    if short:
+        said = f'<span class="visually-hidden">{_plural(word, count)}</span>'
+        label = f"{count} {said}"
     return (
         f'<span class="verdict-badge {CLASSES[word]}">'
         f'<span aria-hidden="true">{MARKS[word]}</span> {label}</span>'
@@ -222,8 +228,10 @@ def _plural(word: str, count: int) -> str:
     )
 
 
-def badges(counts: Counter[str]) -> str:
-    return " ".join(badge(word, counts[word]) for word in VERDICT_WORDS if counts[word])
+def badges(counts: Counter[str], short: bool = False) -> str:
+    return " ".join(
+        badge(word, counts[word], short) for word in VERDICT_WORDS if counts[word]
+    )
 
 
 def links(course: Course, chapter: Chapter) -> dict[str, str]:
@@ -316,7 +324,7 @@ def prepare(
                 cell["source"] = source
                 break
     if after:
-        end = {"cell_type": "markdown", "metadata": {}, "source": after}
+        end = {"id": "after", "cell_type": "markdown", "metadata": {}, "source": after}
         notebook["cells"].append(end)
     return notebook
 
@@ -462,8 +470,8 @@ def _total(
     )
     kind = "" if document else ' class="all"'
     return (
-        f'<li{kind}><p class="name">{prose(name)}</p><p class="verdicts">{links}</p>'
-        f'<p class="bar" aria-hidden="true">{bar}</p></li>'
+        f'<li{kind}><p class="name">{prose(name)}</p>'
+        f'<p class="bar" aria-hidden="true">{bar}</p><p class="verdicts">{links}</p></li>'
     )
 
 
@@ -591,7 +599,7 @@ def _status_row(course: Course, chapter: Chapter, base: str) -> tuple[str, ...]:
         name,
         f"<p>{date(run['date'])}</p><p>{prose(profile(run))}</p><p>{data_source(run)}</p>{stale}",
         f"<p>{software(run)}</p><p>{prose(run['device'])}</p>"
-        f"<p>{duration(run['duration_s'])}, {memory(run['peak_memory_mb'])}</p>",
+        f"<p>{duration(run['duration_s'])}</p><p>{memory(run['peak_memory_mb'])}</p>",
         quick,
         counts,
     )
@@ -651,7 +659,7 @@ def chapters_table(course: Course, base: str = "") -> str:
     items = []
     for chapter in course.chapters:
         state = (
-            badges(course.counts(chapter))
+            badges(course.counts(chapter), short=True)
             or '<span class="upcoming">sans verdict</span>'
             if chapter.written
             else '<span class="upcoming">à venir</span>'
@@ -665,7 +673,10 @@ def chapters_table(course: Course, base: str = "") -> str:
             f'<p class="summary">{prose(chapter.summary)}</p></div>'
             f'<p class="state">{state}</p></li>'
         )
-    return f'<ol class="chapters">{"".join(items)}</ol>'
+    known = sum((course.counts(chapter) for chapter in course.chapters), Counter())
+    legend = " ".join(badge(word) for word in VERDICT_WORDS if known[word])
+    key = f'<p class="legend">{prose("Verdicts :")} {legend}</p>' if legend else ""
+    return f'{key}<ol class="chapters">{"".join(items)}</ol>'
 
 
 def start(course: Course, base: str = "") -> str:
@@ -677,7 +688,7 @@ def start(course: Course, base: str = "") -> str:
         ("book/claims.html", "Ce qui a été vérifié"),
     ]
     if first:
-        ways.insert(0, (f"{first.docname}.html", f"Commencer : {first.title}"))
+        ways.insert(0, (f"{first.docname}.html", "Commencer"))
     items = "".join(
         f'<a href="{base}{href}">{prose(label)}</a>' for href, label in ways
     )

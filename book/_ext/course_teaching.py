@@ -135,23 +135,19 @@ def plans(course: Course, base: str = "../") -> str:
             available, plan["hours"], [c["chapter"] for c in plan["chapters"]]
         )
         parts.append(f"### {plan['title']}\n\n{plan['what']}")
-        parts.append(_plan(kept, plan, base))
+        parts.append(_plan(kept, plan))
     return "\n\n".join(parts) or "Le programme n'est pas encore écrit."
 
 
-def _plan(kept: list[Session], plan: dict[str, Any], base: str) -> str:
+def _plan(kept: list[Session], plan: dict[str, Any]) -> str:
     if not kept:
         return "Les séances ne sont pas encore écrites."
-    rows = [
-        (
-            f"<p>{number}</p>",
-            f"<p>{inline(session_name(session))}</p>",
-            f'<p><a href="#guide-{session.chapter.number:02d}">'
-            f"{prose(f'{session.chapter.number}. {session.chapter.title}')}</a></p>",
-            f"<p>{span(session.minutes)}</p>",
-        )
-        for number, session in enumerate(kept, 1)
-    ]
+    items = "".join(
+        f'<li><span class="what">{inline(session_name(session))}</span> '
+        f'<span class="where"><a href="#guide-{session.chapter.number:02d}">chapitre '
+        f"{session.chapter.number}</a>, {span(session.minutes)}</span></li>"
+        for session in kept
+    )
     total = sum(session.minutes for session in kept)
     left = plan["hours"] * 60 - total
     rest = (
@@ -159,12 +155,7 @@ def _plan(kept: list[Session], plan: dict[str, Any], base: str) -> str:
         if left >= 30
         else ""
     )
-    made = table(
-        ("Séance", "Ce qu'on y fait", "Chapitre", "Durée"),
-        rows,
-        caption=f"Programme : {plan['title']}",
-        kind="plan",
-    )
+    made = f'<ol class="plan">{items}</ol>'
     many = f"{len(kept)} séances" if len(kept) > 1 else "Une séance"
     return f"{made}\n\n**{many}, {span(total)} en classe.**{rest}"
 
