@@ -139,13 +139,19 @@ def test_lines_follow_the_needs_and_never_share_a_lane():
     assert found == [(0, 1), (0, 2), (0, 3), (1, 3)]
     assert course_map.lanes(found) == {1: 0, 0: 1}
     page = BeautifulSoup(course_map.graph(small), "html.parser")
-    assert len(page.select("path")) == 4
+    assert len(page.select("path")) == 3  # 1 to 4 goes by 2
     assert [item.text for item in page.select(".needs")] == [
         "Aucun chapitre avant",
         "Après 1",
         "Après 1",
         "Après 1 et 2",
     ]
+
+
+def test_lines_that_a_longer_way_says_are_left_out():
+    found = [(0, 1), (0, 3), (1, 2), (2, 3), (1, 4)]
+    assert course_map.direct(found) == [(0, 1), (1, 2), (2, 3), (1, 4)]
+    assert course_map.direct([]) == []
 
 
 def test_lanes_are_used_again_below_the_end_of_a_line():

@@ -26,6 +26,22 @@ def edges(course: Course) -> list[Edge]:
     )
 
 
+def direct(found: list[Edge]) -> list[Edge]:
+    """Return the edges without those that a longer way already says."""
+    before: dict[int, set[int]] = {}
+    for source, target in sorted(found, key=lambda edge: edge[1]):
+        before.setdefault(target, set()).update({source} | before.get(source, set()))
+    return [
+        (source, target)
+        for source, target in found
+        if not any(
+            source in before.get(other, set())
+            for other, reached in found
+            if reached == target
+        )
+    ]
+
+
 def lanes(found: list[Edge]) -> dict[int, int]:
     """Return {row: lane} of the chapters that a later row than the next one needs.
 
@@ -55,7 +71,7 @@ def lanes(found: list[Edge]) -> dict[int, int]:
 def graph(course: Course, base: str = "../") -> str:
     """Return the chapters in order, each linked by a line to those that need it.
 
-    The list says in words what the lines draw.
+    The list says in words what the lines draw, and the needs that lines leave out.
     """
     found = edges(course)
     items = "".join(
@@ -63,7 +79,7 @@ def graph(course: Course, base: str = "../") -> str:
         f'<p class="needs">{_needs(course, row, found)}</p></li>'
         for row, chapter in enumerate(course.chapters)
     )
-    return f'<div class="course-map">{_drawing(course, found)}<ol>{items}</ol></div>'
+    return f'<div class="course-map">{_drawing(course, direct(found))}<ol>{items}</ol></div>'
 
 
 def _needs(course: Course, row: int, found: list[Edge]) -> str:
@@ -99,10 +115,10 @@ def _drawing(course: Course, found: list[Edge]) -> str:
         f'<text x="{column}" y="{_middle(row)}" dy="0.35em">{chapter.number}</text>'
         for row, chapter in enumerate(course.chapters)
     )
-    label = "Chaque trait part d'un chapitre et descend vers ceux qui en ont besoin ; la liste qui"
+    label = "Chaque trait part d'un chapitre et descend vers ceux qui en ont besoin ; la liste qui "
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{prose(label + " suit dit la même chose.")}" '
+        f'aria-label="{prose(label + "suit le dit en mots.")}" '
         f'style="width:{width / 16}rem;height:{height / 16}rem">{"".join(lines)}{dots}</svg>'
     )
 
