@@ -125,6 +125,24 @@ def test_page_says_right_and_wrong_in_words_and_links_to_the_chapter():
     assert f"[La taille de la sortie]({link}#la-taille-de-la-sortie)" in page
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (r"$(2 ; 2)$", "(2 ; 2)"),
+        (r"$15{,}5 \times 2^{10}$ **pixels**", "15,5 × 2 puissance 10 pixels"),
+        (r"`a` ou $\lfloor \frac{n}{2} \rfloor$", "a ou partie entière de n / 2"),
+        (r"$e^{-\alpha_1}$", "e puissance -alpha indice 1"),
+    ],
+)
+def test_a_formula_is_said_to_those_who_do_not_see_it(written, said):
+    assert course_quiz.spoken(written) == said
+    label = BeautifulSoup(course_quiz._label(written), "html.parser")
+    assert label.select_one(".text")["aria-hidden"] == "true"
+    assert (
+        course_quiz._label("sans formule") == '<span class="text">sans formule</span>'
+    )
+
+
 def test_a_section_that_is_not_there_breaks_no_link():
     quiz = spoilt(lambda quiz: quiz[0].update(see="La section perdue"))
     page = course_quiz.page(small_course(quiz), "../../", "01_convolution")

@@ -584,14 +584,15 @@ def status_table(course: Course, base: str = "../") -> str:
         caption="Les chapitres et leur dernière exécution",
         kind="status",
     )
-    return "\n\n".join(filter(None, [made, bench_note(course.bench)]))
+    return "\n\n".join(filter(None, [legend(course), made, bench_note(course.bench)]))
 
 
 def _status_row(course: Course, chapter: Chapter, base: str) -> tuple[str, ...]:
     run, name = chapter.run, chapter_link(chapter, base)
     if not chapter.written:
         return name, '<span class="upcoming">à venir</span>', "—", "—", "—"
-    counts, quick = badges(course.counts(chapter)) or "—", quick_run(course, chapter)
+    counts = badges(course.counts(chapter), short=True) or "—"
+    quick = quick_run(course, chapter)
     if run is None:
         return name, "jamais exécuté", "—", quick, counts
     stale = '<p class="note">code modifié depuis</p>' if chapter.stale else ""
@@ -673,10 +674,14 @@ def chapters_table(course: Course, base: str = "") -> str:
             f'<p class="summary">{prose(chapter.summary)}</p></div>'
             f'<p class="state">{state}</p></li>'
         )
+    return f'{legend(course)}<ol class="chapters">{"".join(items)}</ol>'
+
+
+def legend(course: Course) -> str:
+    """Return what the icons of short badges mean."""
     known = sum((course.counts(chapter) for chapter in course.chapters), Counter())
-    legend = " ".join(badge(word) for word in VERDICT_WORDS if known[word])
-    key = f'<p class="legend">{prose("Verdicts :")} {legend}</p>' if legend else ""
-    return f'{key}<ol class="chapters">{"".join(items)}</ol>'
+    words = " ".join(badge(word) for word in VERDICT_WORDS if known[word])
+    return f'<p class="legend">{prose("Verdicts :")} {words}</p>' if words else ""
 
 
 def start(course: Course, base: str = "") -> str:

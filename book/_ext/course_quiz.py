@@ -128,10 +128,51 @@ def _option(number: int, letter: str, option: dict[str, Any]) -> str:
     return (
         f'<details name="question-{number}" class="{kind}"><summary>'
         f'<span class="letter" aria-hidden="true">{letter}</span>'
-        f'<span class="text">{inline(option["text"])}</span></summary>'
+        f"{_label(str(option['text']))}</summary>"
         f'<p class="why"><strong><span aria-hidden="true">{mark}</span> {word}</strong> '
         f"{inline(option['why'])}</p></details>"
     )
+
+
+def _label(words: str) -> str:
+    """Return the text of an option; MathJax draws formulas that no screen reader can say."""
+    if "$" not in words:
+        return f'<span class="text">{inline(words)}</span>'
+    return (
+        f'<span class="text" aria-hidden="true">{inline(words)}</span>'
+        f'<span class="visually-hidden">{prose(spoken(words))}</span>'
+    )
+
+
+SPOKEN = {
+    r"\times": " × ",
+    r"\cdot": " × ",
+    r"\lfloor": "partie entière de ",
+    r"\lceil": "arrondi supérieur de ",
+    r"\sqrt": "racine de ",
+    r"\le": " inférieur ou égal à ",
+    r"\ge": " supérieur ou égal à ",
+    r"\ne": " différent de ",
+    "^": " puissance ",
+    "_": " indice ",
+}
+SILENT = (r"\rfloor", r"\rceil", r"\left", r"\right", r"\text", r"\mathrm")
+
+
+def spoken(words: str) -> str:
+    """Return Markdown with formulas as plain words: « $2^{10}$ » is « 2 puissance 10 »."""
+
+    def say(match: re.Match[str]) -> str:
+        formula = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"\1 / \2", match[1])
+        formula = re.sub(r"\\[,;! ]", " ", formula.replace("{,}", ","))
+        tokens = re.split(r"(\\[a-zA-Z]+|[\^_])", formula)
+        said = "".join(
+            "" if token in SILENT else SPOKEN.get(token, token.lstrip("\\"))
+            for token in tokens
+        )
+        return re.sub(r" +", " ", re.sub(r"[{}\\]", "", said)).strip()
+
+    return re.sub(r"\$([^$]+)\$", say, words).replace("`", "").replace("**", "")
 
 
 def invitation(course: Course, chapter: Chapter, base: str = "../") -> str:
