@@ -113,6 +113,16 @@ def test_anchors_are_those_of_myst(heading, anchor):
     assert course_quiz.slug(heading) == anchor
 
 
+def test_deep_and_repeated_headings_have_the_anchor_that_is_there():
+    source = "# Titre\n\n## Une part\n\n#### Un détail\n\n## Une autre\n\n### Une part"
+    cell = {"cell_type": "markdown", "source": source}
+    found = course_quiz.anchors({"cells": [cell]})
+    assert found["Un détail"] == "une-part"
+    assert found["Une autre"] == "une-autre"
+    twice = {"cell_type": "markdown", "source": "## Une part\n\n#### Encore"}
+    assert course_quiz.anchors({"cells": [cell, twice]})["Encore"] == "une-part-2"
+
+
 def test_page_says_right_and_wrong_in_words_and_links_to_the_chapter():
     page = course_quiz.page(small_course(GOOD), "../../", "01_convolution")
     assert page.count("## Question ") == 5

@@ -6,13 +6,15 @@ An option is a native ``<details>``: the keyboard, screen readers and phones kno
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
-from course_data import Chapter, Course, headings
+from course_data import Chapter, Course, Notebook, headings
 from course_pages import inline, prose
 
 LETTERS = "ABCD"
 QUESTIONS, OPTIONS = range(5, 9), range(3, 5)
+ANCHORED = 3  # myst_heading_anchors of _config.yml
 
 
 def problems(quiz: list[dict[str, Any]], known: list[str]) -> list[str]:
@@ -74,14 +76,27 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\u4e00-\u9fff\- ]", "", words.lower().replace(" ", "-"))
 
 
+def anchors(notebook: Notebook) -> dict[str, str]:
+    """Return {heading: anchor}; MyST gives none below level three, nor twice the same."""
+    found: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    above = ""
+    for level, words in headings(notebook):
+        if level <= ANCHORED:
+            above = name = slug(words)
+            if counts[name]:
+                above = f"{name}-{counts[name]}"
+            counts[name] += 1
+        found.setdefault(words, above)
+    return found
+
+
 def section_link(course: Course, chapter: Chapter, heading: str, base: str) -> str:
     """Return a Markdown link to a section, its words alone where there is no such heading."""
-    if not chapter.written:
-        return heading
-    known = [words for _, words in headings(course.notebook(chapter))]
+    known = anchors(course.notebook(chapter)) if chapter.written else {}
     if heading not in known:
         return heading
-    return f"[{heading}]({base}{chapter.docname}.ipynb#{slug(heading)})"
+    return f"[{heading}]({base}{chapter.docname}.ipynb#{known[heading]})"
 
 
 def page(course: Course, base: str, name: str) -> str:
