@@ -23,7 +23,8 @@ from sphinx.errors import ExtensionError
 
 from tests.book_site import ROOT, course, site
 
-import course_data  # isort: skip  (tests.book_site puts book/_ext on the path)
+import course_claims  # isort: skip  (tests.book_site puts book/_ext on the path)
+import course_data  # isort: skip
 import course_french  # isort: skip
 import course_offline  # isort: skip
 import course_pages  # isort: skip
@@ -269,7 +270,7 @@ def test_alternative_texts_and_proofs_are_found():
 
 
 def test_a_claim_shows_what_is_stated_measured_and_proved():
-    row = course_pages._claim_row(CLAIM, VERDICT, chapter(), "../")
+    row = course_claims._claim_row(CLAIM, VERDICT, chapter(), "../")
     assert "Annoncé\u00a0: <b>0,9075</b>" in row
     assert "Mesuré\u00a0: <b>0,9083</b> (profil complet)" in row
     assert "&lt;négative&gt; s’annule" in row
@@ -279,12 +280,12 @@ def test_a_claim_shows_what_is_stated_measured_and_proved():
 
 def test_a_claim_of_an_unwritten_chapter_breaks_nothing():
     unwritten = chapter(written=False, run=None, verdicts={})
-    page = course_pages.claims_page(small_course(unwritten))
+    page = course_claims.claims_page(small_course(unwritten))
     assert "Chapitre à venir" in page
     assert ">…</span> à décider" in page
     assert "Voir la preuve" not in page
     with pytest.raises(ValueError, match="10_siamese"):
-        course_pages.claims_page(small_course(chapter(slug="09_arcface")))
+        course_claims.claims_page(small_course(chapter(slug="09_arcface")))
 
 
 def test_a_claim_that_no_run_decides_gives_its_reason():
@@ -293,7 +294,7 @@ def test_a_claim_that_no_run_decides_gives_its_reason():
         "reason": "Il faudrait un autre corpus.",
     }
     decided = small_course(chapter(verdicts={}), claims=(claim,))
-    assert "Il faudrait un autre corpus." in course_pages.claims_page(decided)
+    assert "Il faudrait un autre corpus." in course_claims.claims_page(decided)
     assert decided.counts(decided.chapters[0]) == Counter({"non vérifiable ici": 1})
 
 
@@ -354,12 +355,12 @@ def test_totals_link_to_the_claims_they_count():
     }
     course = small_course(claims=(CLAIM, other))
     course.documents["004"] = "Réseaux"
-    rows = BeautifulSoup(course_pages.totals(course), "html.parser").find_all("li")
+    rows = BeautifulSoup(course_claims.totals(course), "html.parser").find_all("li")
     assert [len(row.find_all("a")) for row in rows] == [2, 1, 1]
     link = rows[2].a
     assert link["href"] == "book/claims.html?document=004&verdict=refuted"
     assert "1 réfuté" in link.text
-    assert course_pages.totals(small_course(claims=())) == ""
+    assert course_claims.totals(small_course(claims=())) == ""
 
 
 def test_inline_markdown_is_french_html():

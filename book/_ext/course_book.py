@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+import course_claims
 import course_data
 import course_map
 import course_pages
@@ -25,12 +26,12 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 MARKERS = {
-    "claims": course_pages.claims_page,
+    "claims": course_claims.claims_page,
     "status": course_pages.status_table,
     "chapters": course_pages.chapters_table,
     "start": course_pages.start,
     "hero": course_pages.hero,
-    "totals": course_pages.totals,
+    "totals": course_claims.totals,
     "map": course_map.graph,
     "costs": course_map.costs,
     "paths": course_map.paths,
