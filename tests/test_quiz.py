@@ -127,7 +127,7 @@ def test_page_says_right_and_wrong_in_words_and_links_to_the_chapter():
     page = course_quiz.page(small_course(GOOD), "../../", "01_convolution")
     assert page.count("## Question ") == 5
     options = BeautifulSoup(page, "html.parser").select("details")
-    assert [len({option["name"] for option in options}), len(options)] == [5, 15]
+    assert len(options) == 15
     first, second, *_ = options
     assert "Juste." in first.select_one(".why").text
     assert "Faux." in second.select_one(".why").text

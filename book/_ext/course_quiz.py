@@ -1,6 +1,7 @@
 """The quiz of each chapter: ``book/quiz/SLUG.yml``, its page and the links to it.
 
-An option is a native ``<details>``: the keyboard, screen readers and phones know it, no script.
+An option is a native ``<details>``: the keyboard, screen readers, phones and printers know it, no
+script. An open one stays open beside the others, to be compared.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def page(course: Course, base: str, name: str) -> str:
 
 def _question(number: int, question: dict[str, Any]) -> str:
     options = "".join(
-        _option(number, letter, option)
+        _option(letter, option)
         for letter, option in zip(LETTERS, question["options"], strict=False)
     )
     return (
@@ -136,12 +137,12 @@ def _question(number: int, question: dict[str, Any]) -> str:
     )
 
 
-def _option(number: int, letter: str, option: dict[str, Any]) -> str:
+def _option(letter: str, option: dict[str, Any]) -> str:
     kind, mark, word = (
         ("right", "✓", "Juste.") if option.get("right") else ("wrong", "✗", "Faux.")
     )
     return (
-        f'<details name="question-{number}" class="{kind}"><summary>'
+        f'<details class="{kind}"><summary>'
         f'<span class="letter" aria-hidden="true">{letter}</span>'
         f"{_label(str(option['text']))}</summary>"
         f'<p class="why"><strong><span aria-hidden="true">{mark}</span> {word}</strong> '
