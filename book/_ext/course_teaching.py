@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from course_data import Chapter, Course, exercises
-from course_pages import chapter_link, inline, prose, table
+from course_pages import inline, prose, table
 
 KINDS = ("prédire", "coder", "expliquer")
 LONGEST = 120  # minutes of a session
@@ -179,7 +179,7 @@ def _guide(course: Course, chapter: Chapter, guide: dict[str, Any], base: str) -
     if mine:
         facts.append(f"{len(mine)} séance{'s' if len(mine) > 1 else ''}")
     inside = [
-        f'<p class="ways-in">{chapter_link(chapter, base)} · '
+        f'<p class="ways-in"><a href="{base}{chapter.docname}.html">chapitre</a> · '
         f'<a href="{base}{chapter.docname}.html#exercices">exercices</a>'
         + (
             f' · <a href="{base}book/quiz/{chapter.slug}.html">quiz</a>'
