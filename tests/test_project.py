@@ -34,6 +34,8 @@ COMES_WITH = {
     "cycler": "matplotlib",
     "docutils": "sphinx",
     "pybtex": "sphinx",
+    "markdown-it-py": "jupyter-book",
+    "mdit-py-plugins": "jupyter-book",
     "ipython": "ipykernel",
     "packaging": "pytest",
     "torch": "make backends",
