@@ -1,6 +1,7 @@
 """The book: its builders on small inputs, then every page of the built site."""
 
 import base64
+import dataclasses
 import functools
 import hashlib
 import io
@@ -22,7 +23,8 @@ from sphinx.errors import ExtensionError
 
 from tests.book_site import ROOT, course, site
 
-import course_data  # isort: skip  (tests.book_site puts book/_ext on the path)
+import course_claims  # isort: skip  (tests.book_site puts book/_ext on the path)
+import course_data  # isort: skip
 import course_french  # isort: skip
 import course_offline  # isort: skip
 import course_pages  # isort: skip
@@ -268,7 +270,7 @@ def test_alternative_texts_and_proofs_are_found():
 
 
 def test_a_claim_shows_what_is_stated_measured_and_proved():
-    row = course_pages._claim_row(CLAIM, VERDICT, chapter(), "../")
+    row = course_claims._claim_row(CLAIM, VERDICT, chapter(), "../")
     assert "Annoncé\u00a0: <b>0,9075</b>" in row
     assert "Mesuré\u00a0: <b>0,9083</b> (profil complet)" in row
     assert "&lt;négative&gt; s’annule" in row
@@ -278,12 +280,12 @@ def test_a_claim_shows_what_is_stated_measured_and_proved():
 
 def test_a_claim_of_an_unwritten_chapter_breaks_nothing():
     unwritten = chapter(written=False, run=None, verdicts={})
-    page = course_pages.claims_page(small_course(unwritten))
+    page = course_claims.claims_page(small_course(unwritten))
     assert "Chapitre à venir" in page
     assert ">…</span> à décider" in page
     assert "Voir la preuve" not in page
     with pytest.raises(ValueError, match="10_siamese"):
-        course_pages.claims_page(small_course(chapter(slug="09_arcface")))
+        course_claims.claims_page(small_course(chapter(slug="09_arcface")))
 
 
 def test_a_claim_that_no_run_decides_gives_its_reason():
@@ -292,7 +294,7 @@ def test_a_claim_that_no_run_decides_gives_its_reason():
         "reason": "Il faudrait un autre corpus.",
     }
     decided = small_course(chapter(verdicts={}), claims=(claim,))
-    assert "Il faudrait un autre corpus." in course_pages.claims_page(decided)
+    assert "Il faudrait un autre corpus." in course_claims.claims_page(decided)
     assert decided.counts(decided.chapters[0]) == Counter({"non vérifiable ici": 1})
 
 
@@ -305,6 +307,78 @@ def test_status_tells_written_from_planned():
     assert "1er novembre 2026" in first.text
     assert "1 confirmé" in first.text
     assert "à venir" in second.text
+
+
+BENCH = {
+    "machine": "deux cœurs",
+    "date": "2026-11-26T22:00:00+00:00",
+    "notebooks": {
+        "10_siamese": {"seconds": 21.3, "memory_mb": 900, "twice": "identical"}
+    },
+    "suite_seconds": 580,
+}
+
+
+def status_cell(bench):
+    changed = dataclasses.replace(small_course(), bench=bench)
+    page = BeautifulSoup(course_pages.status_table(changed), "html.parser")
+    return page.find("tbody").find_all("td")[3].get_text(" ")
+
+
+def test_status_tells_what_a_quick_run_costs_and_whether_it_repeats():
+    assert "21 s 900 Mo" in status_cell(BENCH)
+    assert "nombres identiques" in status_cell(BENCH)
+    spread = {"spread": 1e-6, "where": "la perte"}
+    moved = {"notebooks": {"10_siamese": {"twice": spread}}}
+    assert "écart 1\u00a0×\u00a010⁻⁶ (la perte)" in status_cell(moved)
+    assert course_pages.power(0.25) == "0,25"
+    note = course_pages.bench_note(BENCH)
+    assert "le 26 novembre 2026" in note
+    assert "9 min 40 s" in note
+
+
+@pytest.mark.parametrize(
+    "bench",
+    [{}, {"notebooks": {}}, {"notebooks": {"10_siamese": {"twice": None}}}],
+)
+def test_what_was_not_measured_is_a_dash(bench):
+    assert status_cell(bench) == "—"
+    assert course_pages.bench_note({"machine": "deux cœurs"}) == ""
+
+
+def test_totals_link_to_the_claims_they_count():
+    other = CLAIM | {
+        "id": "other",
+        "document": "004",
+        "verdict": "réfuté",
+        "reason": ".",
+    }
+    course = small_course(claims=(CLAIM, other))
+    course.documents["004"] = "Réseaux"
+    rows = BeautifulSoup(course_claims.totals(course), "html.parser").find_all("li")
+    assert [len(row.find_all("a")) for row in rows] == [2, 1, 1]
+    link = rows[2].a
+    assert link["href"] == "book/claims.html?document=004&verdict=refuted"
+    assert "1 réfuté" in link.text
+    assert course_claims.totals(small_course(claims=())) == ""
+
+
+def test_inline_markdown_is_french_html():
+    html = course_pages.inline("l'`a < b` vaut *$x_1$* : **non** <b> [ici](x.html) ?")
+    assert html.startswith("l’<code>a &lt; b</code> vaut <em><span")
+    assert r"\(x_1\)" in html
+    assert "\u00a0: <strong>non</strong> &lt;b&gt;" in html
+    assert html.endswith('<a href="x.html">ici</a>\u202f?')
+
+
+def test_a_registry_that_cannot_be_read_is_named(tmp_path):
+    bench = tmp_path / "bench.json"
+    assert course_data._optional(bench, json.loads) == {}
+    bench.write_text('{"spread": 1e-06}', encoding="utf8")
+    assert course_data._optional(bench, json.loads) == {"spread": 1e-6}
+    (tmp_path / "01_convolution.yml").write_text("a: [b", encoding="utf8")
+    with pytest.raises(ValueError, match=r"01_convolution\.yml"):
+        course_data._by_slug(tmp_path)
 
 
 def test_the_builders_do_not_import_keras():
@@ -659,6 +733,46 @@ def test_landing_page_shows_chapters_picture_and_where_to_start():
         "the statement of index.md (course: hero) has no figure or no verdict"
     )
     assert (site() / picture["src"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_chapter_leads_to_its_quiz_and_back():
+    for found in written():
+        chapter_page = pages()[f"{found.docname}.html"]
+        quiz = pages()[f"book/quiz/{found.slug}.html"]
+        questions = course().quizzes.get(found.slug, [])
+        links = chapter_page.select(".quiz-invitation a")
+        assert [a["href"] for a in links] == (
+            [f"../book/quiz/{found.slug}.html"] if questions else []
+        )
+        back = [a["href"].split("#")[0] for a in quiz.article.find_all("a", href=True)]
+        assert f"../../{found.docname}.html" in back
+        assert len(quiz.select(".quiz")) == len(questions)
+        for question in questions:
+            title = course_french.typography(question["see"].replace("`", ""))
+            assert (
+                any(
+                    a["href"].startswith(f"../../{found.docname}.html#")
+                    for a in quiz.article.find_all("a", href=True)
+                    if a.text == title
+                )
+                or "$" in title
+            ), f"{found.slug}: no link to {title!r}"
+
+
+def test_map_paths_and_guides_are_on_their_pages():
+    plan, teachers = pages()["book/map.html"], pages()["book/teachers.html"]
+    assert len(plan.select(".course-map li")) == len(course().chapters)
+    assert len(plan.select("table.costs tbody tr")) == len(written())
+    guides = teachers.select("details.guide")
+    assert len(guides) == len(written())
+    for guide, found in zip(guides, written(), strict=True):
+        titles = course_data.exercises(course().notebook(found))
+        given = course().teaching.get(found.slug, {}).get("exercises", [])
+        shown = [b.text for b in guide.select("table.exercises td:first-child b")]
+        assert shown == [
+            BeautifulSoup(course_pages.inline(title), "html.parser").text
+            for title in titles[: len(given)]
+        ]
 
 
 def test_glossary_terms_are_linked_from_the_chapters():

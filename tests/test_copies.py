@@ -28,7 +28,8 @@ TOC = {
         {"chapters": [{"file": "book/glossary"}]},
     ],
 }
-PAGE = """<!doctype html><html lang="fr"><meta charset="utf-8"><title>{title} — Vision profonde</title>
+PAGE = """<!doctype html><html lang="fr"><meta charset="utf-8">
+<title>{title} — Vision profonde</title>
 <body><article><h1>{title}</h1>{body}</article></body></html>"""
 
 

@@ -34,6 +34,8 @@ COMES_WITH = {
     "cycler": "matplotlib",
     "docutils": "sphinx",
     "pybtex": "sphinx",
+    "markdown-it-py": "jupyter-book",
+    "mdit-py-plugins": "jupyter-book",
     "ipython": "ipykernel",
     "packaging": "pytest",
     "torch": "make backends",
@@ -486,11 +488,16 @@ def test_refuses_a_name_of_chapter(name, why):
 
 
 def test_table_of_contents_stays_in_order():
-    text = "chapters:\n  - file: book/usage\n  - file: notebooks/10_a\n  - file: notebooks/12_b\n"
-    for name, place in (("09_x", 2), ("11_x", 3), ("13_x", 4)):
-        lines = new_chapter.with_toc_entry(text, name).splitlines()
-        assert lines[place] == f"  - file: notebooks/{name}"
-        assert len(lines) == 5
+    text = "chapters:\n  - file: book/usage\n"
+    for name in ("10_a", "12_b"):
+        text += f"  - file: notebooks/{name}\n    sections:\n      - file: book/quiz/{name}\n"
+    for name, place in (("09_x", 1), ("11_x", 2), ("13_x", 3)):
+        entries = yaml.safe_load(new_chapter.with_toc_entry(text, name))["chapters"]
+        assert entries[place] == {
+            "file": f"notebooks/{name}",
+            "sections": [{"file": f"book/quiz/{name}"}],
+        }
+        assert len(entries) == 4
 
 
 def keep_the_first_cell(path):
@@ -516,7 +523,9 @@ def test_new_chapter_passes_the_tests(copy):
     )
     python("-m", "ruff", "check", "notebooks/12_attention.py")
     python("-m", "ruff", "format", "--check", "notebooks/12_attention.py")
-    python("-m", "pytest", "-q", "-k", "12_attention", "tests/test_notebooks.py")
+    tests = ("notebooks", "quiz", "teaching")
+    files = [f"tests/test_{name}.py" for name in tests]
+    python("-m", "pytest", "-q", "-k", "12_attention", *files)
     vendor = ROOT / "book/_static/vendor"
     if vendor.exists():  # MathJax, without which no book is built offline
         shutil.copytree(vendor, copy / "book/_static/vendor")

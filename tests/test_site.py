@@ -11,6 +11,8 @@ import pytest
 
 from tests.book_site import course, site
 
+import course_data  # isort: skip  (tests.book_site puts book/_ext on the path)
+
 BROWSERS = (
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -239,8 +241,8 @@ def inspected(browser, address):
 
 def all_pages():
     return ["index.html", "search.html"] + [
-        f"{path.parent.name}/{path.name}"
-        for folder in ("book", "notebooks")
+        f"{folder}/{path.name}"
+        for folder in ("book", "book/quiz", "notebooks")
         for path in sorted((site() / folder).glob("*.html"))
     ]
 
@@ -287,7 +289,14 @@ def test_no_page_scrolls_sideways_on_a_phone(inspected):
             assert width <= PHONE["width"], f"{path} is {width} pixels wide"
 
 
-@pytest.mark.parametrize("path", ["notebooks/01_convolution.html", "book/claims.html"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "notebooks/01_convolution.html",
+        "book/claims.html",
+        "book/quiz/01_convolution.html",
+    ],
+)
 def test_mathematics_is_drawn(visit, path):
     page = visit(path)
     page.wait_for_function("document.querySelectorAll('mjx-container').length > 0")
@@ -376,3 +385,81 @@ def test_links_between_a_verdict_and_the_registry_reach_their_target(visit):
     page.locator(":target .registry a").click()
     page.wait_for_url("**#registre-*")
     assert "Voir la preuve" in page.locator(":target").text_content()
+
+
+def test_answers_of_a_quiz_open_from_the_keyboard(visit):
+    page = visit("book/quiz/01_convolution.html")
+    answers = page.locator(".quiz").first.locator("details")
+    for i in range(answers.count()):
+        why = answers.nth(i).locator(".why")
+        assert not why.is_visible()
+        answers.nth(i).locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert why.is_visible()
+        right = "right" in answers.nth(i).get_attribute("class")
+        assert ("Juste" if right else "Faux") in why.text_content()
+
+
+SHOWN = "rows => rows.filter(row => row.checkVisibility()).map(row => row.id)"
+
+
+def shown_claims(page):
+    return page.locator("table.claims tbody tr").evaluate_all(SHOWN)
+
+
+def expected_claims(keep):
+    return sorted(f"registre-{claim['id']}" for claim in course().claims if keep(claim))
+
+
+def refuted(claim):
+    return course_data.shown_verdict(claim, course().verdict(claim)) == "réfuté"
+
+
+def test_claims_are_filtered_counted_and_kept_in_the_address(visit):
+    page = visit("book/claims.html")
+    everything = shown_claims(page)
+    assert len(everything) == len(course().claims)
+    page.get_by_label("Document", exact=True).select_option("003")
+    page.get_by_label("Verdict", exact=True).select_option("refuted")
+    wanted = expected_claims(lambda c: c["document"] == "003" and refuted(c))
+    assert sorted(shown_claims(page)) == wanted
+    assert wanted
+    said = page.locator(".claim-filters [role=status]").text_content()
+    assert said.startswith(f"{len(wanted)} affirmation")
+    assert page.url.endswith("claims.html?document=003&verdict=refuted")
+    empty = (
+        "all => all.filter(part => part.checkVisibility() && !part.querySelector('tr'))"
+    )
+    assert page.locator("article section section").evaluate_all(empty) == []
+    page.get_by_role("button", name="Tout afficher").click()
+    page.wait_for_function("location.search === ''")
+    assert shown_claims(page) == everything
+
+
+def test_a_filter_can_be_linked(visit):
+    page = visit("index.html")
+    link = page.locator(".totals a[href*='document=004'][href*='refuted']")
+    said = int(link.text_content().split()[1])
+    link.click()
+    page.wait_for_url("**document=004&verdict=refuted")
+    wanted = expected_claims(lambda c: c["document"] == "004" and refuted(c))
+    assert sorted(shown_claims(page)) == wanted
+    assert len(wanted) == said
+
+
+def test_a_filter_does_not_hide_the_claim_that_is_asked_for(visit):
+    kept = next(claim["id"] for claim in course().claims if not refuted(claim))
+    page = visit(f"book/claims.html?verdict=refuted#registre-{kept}")
+    assert page.locator(f"#registre-{kept}").is_visible()
+    page = visit("book/claims.html?verdict=nonsense")
+    assert len(shown_claims(page)) == len(course().claims)
+
+
+def test_every_claim_is_shown_without_script(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address + "book/claims.html?verdict=refuted")
+    assert page.locator("table.claims tbody tr").count() == len(course().claims)
+    assert not page.locator(".claim-filters").is_visible()
+    assert page.locator("table.claims tbody tr").last.is_visible()
+    context.close()

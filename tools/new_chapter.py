@@ -1,8 +1,8 @@
 """Make a chapter that already passes the tests, to be rewritten: `make new NB=12_name`.
 
-Writes notebooks/NB.py from tools/chapter_template.py and its executed pair, and registers it: in
-the table of contents, in the list of chapters (unless it is planned there) and, for its one
-example, in the claims.
+Writes notebooks/NB.py from tools/chapter_template.py and its executed pair, its quiz and its guide
+for teachers, and registers it: in the table of contents, in the list of chapters (unless it is
+planned there) and, for its one example, in the claims.
 """
 
 import argparse
@@ -16,6 +16,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = Path(__file__).with_name("chapter_template.py")
 SETUP = Path(__file__).with_name("setup_cell.py")
+QUIZ = Path(__file__).with_name("quiz_template.yml")
+GUIDE = Path(__file__).with_name("teaching_template.yml")
 
 
 def planned(root):
@@ -57,17 +59,25 @@ def script(name, title):
 
 
 def with_toc_entry(text, name):
-    """Add the chapter to _toc.yml, after the last chapter of a smaller number (else the first)."""
+    """Add the chapter and its quiz, after the last chapter of a smaller number (else first)."""
     lines = text.splitlines(keepends=True)
     entries = [
         i
         for i, line in enumerate(lines)
         if re.match(r" *- file: notebooks/\d\d_", line)
     ]
+    indent = re.match(" *", lines[entries[0]])[0]
     before = [i for i in entries if lines[i].split("notebooks/")[1].strip() < name]
     at = before[-1] + 1 if before else entries[0]
-    indent = re.match(" *", lines[entries[0]])[0]
-    return "".join([*lines[:at], f"{indent}- file: notebooks/{name}\n", *lines[at:]])
+    if before:  # after its own sections
+        while at < len(lines) and lines[at].startswith(f"{indent} "):
+            at += 1
+    added = [
+        f"- file: notebooks/{name}\n",
+        "  sections:\n",
+        f"    - file: book/quiz/{name}\n",
+    ]
+    return "".join([*lines[:at], *[indent + line for line in added], *lines[at:]])
 
 
 def chapter_entry(name, title):
@@ -90,7 +100,16 @@ def add(root, name):
     check(root, name)
     known = planned(root)
     title = known.get(name, name[3:].replace("_", " ").capitalize())
-    (root / f"notebooks/{name}.py").write_text(script(name, title), encoding="utf8")
+    quiz = f"# Quiz du chapitre {int(name[:2])}\n\n<!-- course: quiz {name} -->\n"
+    for path, text in (
+        (f"notebooks/{name}.py", script(name, title)),
+        (f"book/quiz/{name}.md", quiz),
+        (f"book/quiz/{name}.yml", QUIZ.read_text(encoding="utf8")),
+        (f"book/teaching/{name}.yml", GUIDE.read_text(encoding="utf8")),
+    ):
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf8")
     for path, extended in (
         ("_toc.yml", lambda text: with_toc_entry(text, name)),
         (
@@ -114,8 +133,9 @@ def main():
     command = [sys.executable, "-m", "utils.execute", name, "--profile", "quick"]
     subprocess.run(command, cwd=ROOT, check=True)
     print(
-        f"Write your chapter in notebooks/{name}.py, its claims in book/claims.yml and its summary "
-        f"in book/chapters.yml; then: make run NB={name} PROFILE=full, and make test."
+        f"Write your chapter in notebooks/{name}.py, its claims in book/claims.yml, its summary in "
+        f"book/chapters.yml, book/quiz/{name}.yml and book/teaching/{name}.yml; "
+        f"then: make run NB={name} PROFILE=full, and make test."
     )
 
 

@@ -10,8 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+import course_claims
 import course_data
+import course_map
 import course_pages
+import course_quiz
+import course_teaching
 from course_french import typography
 from docutils import nodes
 from sphinx import addnodes
@@ -22,14 +26,25 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 MARKERS = {
-    "claims": course_pages.claims_page,
+    "claims": course_claims.claims_page,
     "status": course_pages.status_table,
     "chapters": course_pages.chapters_table,
     "start": course_pages.start,
     "hero": course_pages.hero,
     "downloads": course_pages.downloads,
+    "totals": course_claims.totals,
+    "map": course_map.graph,
+    "costs": course_map.costs,
+    "paths": course_map.paths,
+    "plans": course_teaching.plans,
+    "guides": course_teaching.guides,
+    "quiz": course_quiz.page,
 }
-GENERATED = ("index", "book/claims", "book/status", "book/usage")
+GENERATED = (
+    *("index", "book/claims", "book/status"),
+    *("book/usage", "book/map", "book/teachers"),
+)
+QUIZZES = "book/quiz/"
 # A quote block that opens with one of these words in bold is shown as a box of that kind.
 BOXES = {
     "Exercice": "exercise",
@@ -54,7 +69,11 @@ def load_course(app: Sphinx) -> None:
 
 def always_fresh(app: Sphinx, env: BuildEnvironment, *_: object) -> list[str]:
     """These pages depend on every notebook and on the registries: read them at each build."""
-    return [name for name in GENERATED if name in env.found_docs]
+    return [name for name in env.found_docs if is_generated(name)]
+
+
+def is_generated(docname: str) -> bool:
+    return docname in GENERATED or docname.startswith(QUIZZES)
 
 
 def prepare_source(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -63,7 +82,10 @@ def prepare_source(app: Sphinx, docname: str, source: list[str]) -> None:
     if chapter and chapter.docname == docname:
         notebook = json.loads(source[0])
         app.env.temp_data["figure_alts"] = course_data.figure_alts(notebook)
-        source[0] = json.dumps(course_pages.prepare(notebook, course, chapter))
+        invitation = course_quiz.invitation(course, chapter)
+        source[0] = json.dumps(
+            course_pages.prepare(notebook, course, chapter, after=invitation)
+        )
         app.env.note_dependency(str(course.root / "book/claims.yml"))
         return
     base = "../" * docname.count("/")
@@ -224,9 +246,16 @@ def draw_formulas(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
     """Ask for MathJax where formulas come from a generated table, in which Sphinx sees none."""
-    if page in GENERATED:
+    if is_generated(page):
         equations = app.env.get_domain("math").data["has_equations"]
         equations[page] = r"\(" in context.get("body", "")
+
+
+def add_filters(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    if page == "book/claims":
+        app.add_js_file("claims.js", loading_method="defer")
 
 
 def copy_scripts(app: Sphinx, failure: Exception | None) -> None:
@@ -248,5 +277,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", link_terms)
     app.connect("html-page-context", set_buttons, priority=600)
     app.connect("html-page-context", draw_formulas, priority=100)  # before Sphinx's 500
+    app.connect("html-page-context", add_filters)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

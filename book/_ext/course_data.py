@@ -10,7 +10,7 @@ import json
 import re
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,11 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Course:
-    """Everything the generated pages show. ``repository`` is its web address, without branch."""
+    """Everything the generated pages show. ``repository`` is its web address, without branch.
+
+    ``quizzes`` and ``teaching`` hold ``book/quiz/SLUG.yml`` and ``book/teaching/SLUG.yml`` by slug,
+    ``paths`` holds ``book/paths.yml`` and ``bench`` ``book/bench.json``; each may be missing.
+    """
 
     root: Path
     repository: str
@@ -61,6 +65,10 @@ class Course:
     chapters: tuple[Chapter, ...]
     documents: dict[str, str]
     claims: tuple[dict[str, Any], ...]
+    quizzes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    teaching: dict[str, dict[str, Any]] = field(default_factory=dict)
+    paths: dict[str, Any] = field(default_factory=dict)
+    bench: dict[str, Any] = field(default_factory=dict)
 
     def chapter(self, slug: str) -> Chapter | None:
         return next((c for c in self.chapters if c.slug == slug), None)
@@ -141,6 +149,49 @@ def title(notebook: Notebook) -> str | None:
     return None
 
 
+def headings(notebook: Notebook) -> list[tuple[int, str]]:
+    """Return the headings of a notebook's prose, in order: (level, text)."""
+    found = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            prose = re.sub(r"^```.*?^```", "", text(cell["source"]), flags=re.M | re.S)
+            found += re.findall(r"^(#+) +(.+?) *$", prose, re.M)
+    return [(len(marks), words) for marks, words in found]
+
+
+def exercises(notebook: Notebook) -> list[str]:
+    """Return the headings of the exercises of a chapter, in order."""
+    inside, found = False, []
+    for level, words in headings(notebook):
+        if level <= 2:
+            inside = words == "Exercices"
+        elif inside and level == 3:
+            found.append(words)
+    return found
+
+
+def fact(notebook: Notebook, label: str) -> str:
+    """Return a row of the table under a chapter's objectives (« Données »), "" without it."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            row = rf"^\| *\*\*{label}\*\* *\| *(.+?) *\|$"
+            found = re.search(row, text(cell["source"]), re.M)
+            if found:
+                return found[1]
+    return ""
+
+
+def section_words(notebook: Notebook) -> dict[str, int]:
+    """Return {heading of level two: words of its prose and code}; "" is what precedes the first."""
+    counts, section = {"": 0}, ""
+    for cell in notebook["cells"]:
+        for line in text(cell["source"]).splitlines():
+            if cell["cell_type"] == "markdown" and line.startswith("## "):
+                section = line[3:].strip()
+            counts[section] = counts.get(section, 0) + len(line.split())
+    return counts
+
+
 def term_key(term: str) -> str:
     """Return a term as the glossary looks it up: without accents, capitals or plural."""
     words = re.findall(r"\w+", fold(term))
@@ -198,7 +249,25 @@ def load(root: Path, repository: str, branch: str = "main") -> Course:
         chapters=tuple(chapters),
         documents=registry["documents"],
         claims=tuple(claims or []),
+        quizzes=_by_slug(root / "book/quiz"),
+        teaching=_by_slug(root / "book/teaching"),
+        paths=_optional(root / "book/paths.yml"),
+        bench=_optional(root / "book/bench.json", json.loads),
     )
+
+
+def _optional(path: Path, read: Callable[[str], Any] = yaml.safe_load) -> Any:
+    """Return what a file holds, {} without it."""
+    if not path.exists():
+        return {}
+    try:
+        return read(path.read_text("utf-8")) or {}
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from None
+
+
+def _by_slug(folder: Path) -> dict[str, Any]:
+    return {path.stem: _optional(path) for path in sorted(folder.glob("*.yml"))}
 
 
 def _with_run(known: Chapter, path: Path) -> Chapter:

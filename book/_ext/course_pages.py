@@ -23,10 +23,11 @@ from course_data import (
     Notebook,
     figure_before,
     outputs,
-    shown_verdict,
     text,
 )
-from course_french import NARROW, WIDE, typography
+from course_french import NARROW, typography
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 MARKS = {
     "confirmé": "✓",
@@ -47,7 +48,6 @@ MONTHS = (
     *("juillet", "août", "septembre", "octobre", "novembre", "décembre"),
 )
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
-RELATIONS = {"=": "", ">=": "au moins ", "<=": "au plus "}
 MINUS = "\u2212"
 
 
@@ -58,13 +58,30 @@ def prose(value: object) -> str:
         if piece.startswith("`"):
             pieces[i] = f"<code>{escape(piece.strip('`'))}</code>"
         elif piece.startswith("$"):
-            formula = escape(piece.strip("$"))
-            pieces[i] = (
-                rf'<span class="math notranslate nohighlight">\({formula}\)</span>'
-            )
+            pieces[i] = formula(piece.strip("$"))
         else:
             pieces[i] = escape(typography(piece), quote=False)
     return "".join(pieces)
+
+
+def formula(words: str) -> str:
+    """Return a formula for MathJax."""
+    return rf'<span class="math notranslate nohighlight">\({escape(words)}\)</span>'
+
+
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).use(dollarmath_plugin)
+MARKDOWN.add_render_rule(
+    "math_inline", lambda self, tokens, at, options, env: formula(tokens[at].content)
+)
+
+
+def inline(words: object) -> str:
+    """Return inline Markdown (emphasis, links, `code`, $mathematics$) as HTML, in French."""
+    (block,) = MARKDOWN.parseInline(str(words).strip())
+    for token in block.children:
+        if token.type == "text":
+            token.content = typography(token.content)
+    return MARKDOWN.renderer.render([block], MARKDOWN.options, {})
 
 
 def value(number: Any) -> str:
@@ -88,6 +105,17 @@ def value(number: Any) -> str:
             f"{key} {value(item)}" for key, item in number.items()
         )
     return prose(number)
+
+
+EXPONENTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power(number: float) -> str:
+    """Return a small gap as « 1 × 10⁻⁶ »."""
+    if not 0 < abs(number) < 1e-3:
+        return value(number)
+    digit, exponent = f"{number:.0e}".split("e")
+    return f"{digit} × 10{str(int(exponent)).translate(EXPONENTS)}"
 
 
 def date(iso: str) -> str:
@@ -173,9 +201,15 @@ def notes(chapter: Chapter) -> list[tuple[str, str]]:
     return said
 
 
-def badge(word: str, count: int | None = None) -> str:
-    """Return a verdict as icon and word: colour alone says nothing."""
+def badge(word: str, count: int | None = None, short: bool = False) -> str:
+    """Return a verdict as icon and word: colour alone says nothing.
+
+    A short one shows its icon and its count, and says the word to screen readers only.
+    """
     label = word if count is None else f"{count} {_plural(word, count)}"
+    if short:
+        said = f'<span class="visually-hidden">{_plural(word, count)}</span>'
+        label = f"{count} {said}"
     return (
         f'<span class="verdict-badge {CLASSES[word]}">'
         f'<span aria-hidden="true">{MARKS[word]}</span> {label}</span>'
@@ -193,8 +227,10 @@ def _plural(word: str, count: int) -> str:
     )
 
 
-def badges(counts: Counter[str]) -> str:
-    return " ".join(badge(word, counts[word]) for word in VERDICT_WORDS if counts[word])
+def badges(counts: Counter[str], short: bool = False) -> str:
+    return " ".join(
+        badge(word, counts[word], short) for word in VERDICT_WORDS if counts[word]
+    )
 
 
 def links(course: Course, chapter: Chapter) -> dict[str, str]:
@@ -256,8 +292,12 @@ def anchor(chapter: Chapter) -> str:
     return f"chapitre-{chapter.number:02d}"
 
 
-def prepare(notebook: Notebook, course: Course, chapter: Chapter) -> Notebook:
+def prepare(
+    notebook: Notebook, course: Course, chapter: Chapter, after: str = ""
+) -> Notebook:
     """Return the notebook as the book renders it: number, box under the title, anchors.
+
+    ``after`` is HTML for the end of the page.
 
     The file on disk, which readers download and Colab opens, is left as it is.
     """
@@ -282,6 +322,9 @@ def prepare(notebook: Notebook, course: Course, chapter: Chapter) -> Notebook:
             if found:
                 cell["source"] = source
                 break
+    if after:
+        end = {"id": "after", "cell_type": "markdown", "metadata": {}, "source": after}
+        notebook["cells"].append(end)
     return notebook
 
 
@@ -320,93 +363,6 @@ def _title_to_prompt(cell: dict[str, Any]) -> None:
 # --- Pages --------------------------------------------------------------------------------------
 
 
-def claims_page(course: Course, base: str = "../") -> str:
-    """Return the Markdown of « Ce que les documents disent, ce que l'exécution montre »."""
-    everything = Counter(
-        shown_verdict(claim, course.verdict(claim)) for claim in course.claims
-    )
-    if not course.claims:
-        return "Aucune affirmation n'est encore au registre."
-    total = len(course.claims)
-    parts = [
-        f'<p class="counts summary"><strong>{total} affirmation{"s" if total > 1 else ""} '
-        f"au registre</strong> {badges(everything)}</p>"
-    ]
-    for document in sorted({claim["document"] for claim in course.claims}):
-        parts.append(f"## Document {document} : {course.documents[document]}")
-        mine = [claim for claim in course.claims if claim["document"] == document]
-        for slug in sorted({claim["chapter"] for claim in mine}):
-            chapter = course.chapter(slug)
-            if chapter is None:
-                raise ValueError(f"book/claims.yml: unknown chapter {slug!r}")
-            rows = [claim for claim in mine if claim["chapter"] == slug]
-            parts.append(_claims_table(course, chapter, rows, base))
-    return "\n\n".join(parts)
-
-
-def _claims_table(
-    course: Course, chapter: Chapter, rows: list[dict[str, Any]], base: str
-) -> str:
-    name = f"Chapitre {chapter.number} : {chapter.title}"
-    heading = (
-        f"({anchor(chapter)})=\n### {name}"
-        if not chapter.written
-        else f"({anchor(chapter)})=\n### [{name}](../{chapter.docname}.ipynb)"
-    )
-    head = "".join(
-        f'<th scope="col" role="columnheader">{cell}</th>'
-        for cell in (
-            "Verdict",
-            "Ce que dit le document",
-            typography("Ce que l'exécution montre"),
-        )
-    )
-    body = "".join(
-        _claim_row(claim, course.verdict(claim), chapter, base) for claim in rows
-    )
-    return (
-        f'{heading}\n\n<table class="course-table claims" role="table">'
-        f"<caption>{prose(f'Affirmations du chapitre {chapter.number}')}</caption>"
-        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
-        f'<tbody role="rowgroup">{body}</tbody></table>'
-    )
-
-
-def _claim_row(
-    claim: dict[str, Any], found: dict[str, Any] | None, chapter: Chapter, base: str
-) -> str:
-    said = f"<p>{prose('« ' + claim['quote'] + ' »')}</p>"
-    relation = RELATIONS[claim.get("relation", "=")]
-    said += _fact("Annoncé", claim.get("stated"), before=relation)
-    shown = ""
-    if found:
-        after = " (profil complet)" if found["stored"] else ""
-        shown += _fact("Mesuré", found["measured"], after=after)
-    else:
-        shown += _fact("Valeur juste", claim.get("corrected"))
-    for key in ("reason", "note"):
-        if claim.get(key):
-            shown += f"<p>{prose(claim[key])}</p>"
-    if found:
-        href = f"{base}{chapter.docname}.html#verdict-{escape(claim['id'])}"
-        shown += f'<p><a href="{href}">Voir la preuve</a></p>'
-    elif not chapter.written:
-        shown += "<p>Chapitre à venir.</p>"
-    cells = (
-        ("Verdict", badge(shown_verdict(claim, found))),
-        ("Ce que dit le document", said),
-        ("Ce que l’exécution montre", shown),
-    )
-    return f'<tr role="row" id="registre-{escape(claim["id"])}">{_cells(cells)}</tr>'
-
-
-def _fact(label: str, fact: Any, before: str = "", after: str = "") -> str:
-    """Return « Mesuré : 0,908 »; nothing for yes and no, which the verdict already says."""
-    if fact is None or isinstance(fact, bool):
-        return ""
-    return f'<p class="fact">{label}{WIDE}: {before}<b>{value(fact)}</b>{after}</p>'
-
-
 def _cells(cells: tuple[tuple[str, str], ...]) -> str:
     """Return table cells that carry their column's name, shown where the table is stacked."""
     return "".join(
@@ -415,53 +371,102 @@ def _cells(cells: tuple[tuple[str, str], ...]) -> str:
     )
 
 
-def status_table(course: Course, base: str = "../") -> str:
-    """Return the table of « État du cours »: a row a chapter, written or not."""
-    columns = (
-        "Chapitre",
-        "Exécution affichée",
-        "Machine",
-        "Durée et mémoire",
-        "Verdicts",
-    )
+def table(
+    columns: tuple[str, ...], rows: list[tuple[str, ...]], caption: str, kind: str
+) -> str:
+    """Return a table that stacks on a phone; cells are HTML, columns and caption are text."""
     head = "".join(
-        f'<th scope="col" role="columnheader">{name}</th>' for name in columns
+        f'<th scope="col" role="columnheader">{prose(name)}</th>' for name in columns
     )
-    rows = "".join(
-        _status_row(course, chapter, columns, base) for chapter in course.chapters
+    body = "".join(
+        f'<tr role="row">{_cells(tuple(zip(map(typography, columns), row, strict=True)))}</tr>'
+        for row in rows
     )
     return (
-        '<table class="course-table status" role="table">'
-        "<caption>Les chapitres et leur dernière exécution</caption>"
+        f'<table class="course-table {kind}" role="table"><caption>{prose(caption)}</caption>'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
-        f'<tbody role="rowgroup">{rows}</tbody></table>'
+        f'<tbody role="rowgroup">{body}</tbody></table>'
     )
 
 
-def _status_row(
-    course: Course, chapter: Chapter, columns: tuple[str, ...], base: str
-) -> str:
+STATUS_COLUMNS = (
+    "Chapitre",
+    "Exécution affichée",
+    "Machine, durée, mémoire",
+    "Exécution rapide",
+    "Verdicts",
+)
+
+
+def status_table(course: Course, base: str = "../") -> str:
+    """Return the table of « État du cours »: a row a chapter, written or not."""
+    rows = [_status_row(course, chapter, base) for chapter in course.chapters]
+    made = table(
+        STATUS_COLUMNS,
+        rows,
+        caption="Les chapitres et leur dernière exécution",
+        kind="status",
+    )
+    return "\n\n".join(filter(None, [legend(course), made, bench_note(course.bench)]))
+
+
+def _status_row(course: Course, chapter: Chapter, base: str) -> tuple[str, ...]:
     run, name = chapter.run, chapter_link(chapter, base)
     if not chapter.written:
-        cells = [name, '<span class="upcoming">à venir</span>', "—", "—", "—"]
-    elif run is None:
-        cells = [
-            name,
-            "jamais exécuté",
-            "—",
-            "—",
-            badges(course.counts(chapter)) or "—",
-        ]
-    else:
-        stale = '<p class="note">code modifié depuis</p>' if chapter.stale else ""
-        cells = [
-            name,
-            f"<p>{date(run['date'])}</p><p>{prose(profile(run))}</p><p>{data_source(run)}</p>{stale}",
-            f"<p>{software(run)}</p><p>{prose(run['device'])}</p>",
-            f"<p>{duration(run['duration_s'])}</p><p>{memory(run['peak_memory_mb'])}</p>",
-            badges(course.counts(chapter)) or "—",
-        ]
-    return f'<tr role="row">{_cells(tuple(zip(columns, cells, strict=True)))}</tr>'
+        return name, '<span class="upcoming">à venir</span>', "—", "—", "—"
+    counts = badges(course.counts(chapter), short=True) or "—"
+    quick = quick_run(course, chapter)
+    if run is None:
+        return name, "jamais exécuté", "—", quick, counts
+    stale = '<p class="note">code modifié depuis</p>' if chapter.stale else ""
+    return (
+        name,
+        f"<p>{date(run['date'])}</p><p>{prose(profile(run))}</p><p>{data_source(run)}</p>{stale}",
+        f"<p>{software(run)}</p><p>{prose(run['device'])}</p>"
+        f"<p>{duration(run['duration_s'])}</p><p>{memory(run['peak_memory_mb'])}</p>",
+        quick,
+        counts,
+    )
+
+
+def quick_run(course: Course, chapter: Chapter) -> str:
+    """Return what `book/bench.json` says of a quick run: time, memory, twice the same or not."""
+    found = (course.bench.get("notebooks") or {}).get(chapter.slug) or {}
+    facts = []
+    if found.get("seconds") is not None:
+        facts.append(duration(found["seconds"]))
+    if found.get("memory_mb") is not None:
+        facts.append(memory(found["memory_mb"]))
+    if found.get("twice") == "identical":
+        facts.append("deux fois : nombres identiques")
+    elif found.get("twice"):
+        spread, where = found["twice"].get("spread"), found["twice"].get("where")
+        gap = "écart" if spread is None else f"écart {power(spread)}"
+        facts.append(f"deux fois : {gap}" + (f" ({where})" if where else ""))
+    return "".join(f"<p>{prose(fact)}</p>" for fact in facts) or "—"
+
+
+def bench_note(bench: dict[str, Any]) -> str:
+    """Return when and where the quick runs were measured, as Markdown; "" where they were not."""
+    if not bench.get("notebooks"):
+        return ""
+    where = f" sur {bench['machine']}" if bench.get("machine") else ""
+    when = f" le {date(bench['date'])}" if bench.get("date") else ""
+    said = [
+        f"Les exécutions rapides ont été mesurées{where}{when}, sur des données de remplacement. "
+        "« Deux fois » compare tous les nombres affichés par deux exécutions de suite."
+    ]
+    costs = [
+        f"{what} {duration(bench[key])}"
+        for key, what in (
+            ("suite_seconds", "tous les chapitres et tous les tests prennent"),
+            ("book_seconds", "la construction du site prend"),
+        )
+        if bench.get(key)
+    ]
+    if costs:
+        said.append(f"Sur cette machine, {' ; '.join(costs)}.")
+    return " ".join(said)
 
 
 def chapter_link(chapter: Chapter, base: str) -> str:
@@ -478,7 +483,7 @@ def chapters_table(course: Course, base: str = "") -> str:
     items = []
     for chapter in course.chapters:
         state = (
-            badges(course.counts(chapter))
+            badges(course.counts(chapter), short=True)
             or '<span class="upcoming">sans verdict</span>'
             if chapter.written
             else '<span class="upcoming">à venir</span>'
@@ -492,18 +497,26 @@ def chapters_table(course: Course, base: str = "") -> str:
             f'<p class="summary">{prose(chapter.summary)}</p></div>'
             f'<p class="state">{state}</p></li>'
         )
-    return f'<ol class="chapters">{"".join(items)}</ol>'
+    return f'{legend(course)}<ol class="chapters">{"".join(items)}</ol>'
+
+
+def legend(course: Course) -> str:
+    """Return what the icons of short badges mean."""
+    known = sum((course.counts(chapter) for chapter in course.chapters), Counter())
+    words = " ".join(badge(word) for word in VERDICT_WORDS if known[word])
+    return f'<p class="legend">{prose("Verdicts :")} {words}</p>' if words else ""
 
 
 def start(course: Course, base: str = "") -> str:
-    """Return the landing page's ways in: the first written chapter, the verdicts, the usage."""
+    """Return the landing page's ways in: the first chapter, the map, teachers, the verdicts."""
     first = next((chapter for chapter in course.chapters if chapter.written), None)
     ways = [
-        ("book/claims.html", "Voir ce qui a été vérifié"),
-        ("book/usage.html", "Utiliser le cours"),
+        ("book/map.html", "Plan du cours"),
+        ("book/teachers.html", "Pour enseigner"),
+        ("book/claims.html", "Ce qui a été vérifié"),
     ]
     if first:
-        ways.insert(0, (f"{first.docname}.html", f"Commencer : {first.title}"))
+        ways.insert(0, (f"{first.docname}.html", "Commencer"))
     items = "".join(
         f'<a href="{base}{href}">{prose(label)}</a>' for href, label in ways
     )
