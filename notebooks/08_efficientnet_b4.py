@@ -107,7 +107,9 @@ SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
 
 garments = datasets.garments()
-pets = datasets.pets(size=128, limit=runtime.pick(quick=36, full=None))
+pets = datasets.pets(
+    size=runtime.pick(quick=64, full=128), limit=runtime.pick(quick=36, full=None)
+)
 people = datasets.identities()
 photographs = datasets.photographs()
 runtime.banner(garments, pets, people, photographs)
@@ -584,10 +586,16 @@ def block_gap(network, before, name, **options):
 
 
 # %%
-reference = keras.applications.EfficientNetB0(
-    weights=None, include_top=False, input_shape=(64, 64, 3)
-)
-randomised(reference)
+def reference_network(side):
+    """EfficientNet-B0 de Keras, tous ses poids au hasard, sans softmax."""
+    network = keras.applications.EfficientNetB0(
+        weights=None, classifier_activation=None, input_shape=(side, side, 3)
+    )
+    randomised(network)
+    return network
+
+
+reference = reference_network(64)
 gaps = {
     "1a": block_gap(reference, "stem_activation", "block1a_", filters=16, expansion=1),
     "2a": block_gap(reference, "block1a_project_bn", "block2a_", filters=24, strides=2),
@@ -781,7 +789,6 @@ print(
 assert [w.shape for w in b4.weights] == [w.shape for w in published.weights]
 assert b4.get_layer("normalization").count_params() == 7
 verdict("effnet-resolution", published.input_shape[1:])
-del published
 
 # %% [markdown]
 # C'est, au paramètre près, le compte de Keras : ce que nous compterons sur notre B4 vaut pour le
@@ -936,24 +943,8 @@ verdict("effnet-central-block", in_blocks / total)
 # réseaux. Ici, un piège de plus nous attend. Donnons d'abord deux images très différentes au même
 # réseau tiré au hasard.
 
+
 # %%
-del b4
-keras.utils.clear_session()
-PROOF_SIDE = runtime.pick(
-    quick=64, full=None
-)  # None : la taille propre à chaque réseau
-
-
-def reference_network(variant, side):
-    """Le réseau de Keras, tous ses poids au hasard, sans softmax."""
-    builder = getattr(keras.applications, f"EfficientNet{variant}")
-    network = builder(
-        weights=None, classifier_activation=None, input_shape=(side, side, 3)
-    )
-    randomised(network)
-    return network
-
-
 def proof_images(side, count=2):
     """Des images de bruit, de couleurs et de contrastes différents."""
     rng = np.random.default_rng(1)
@@ -968,9 +959,7 @@ def image_gap(network, images):
 
 
 # %%
-side = PROOF_SIDE or SCALES["B0"].side
-reference = reference_network("B0", side)
-images = proof_images(side)
+images = proof_images(64)
 blind = image_gap(reference, images)
 print(f"écart entre les réponses à deux images : {blind:.0e}")
 assert blind < 1e-3
@@ -1023,33 +1012,30 @@ def dropped(network):
     return [(round(layer.rate, 6), layer.noise_shape) for layer in kept]
 
 
-def proof(reference, variant, images):
+def proof(theirs, ours, images):
     """Écart entre le réseau de Keras et le nôtre ; le même, une GELU plantée dans la tige."""
-    model = efficientnet(variant, side=images.shape[1], activation=None)
-    copied(reference, model)
-    finalised(model)
-    assert dropped(model) == dropped(reference)
-    expected = reference(images, training=False)
-    same = relative_gap(expected, model(images, training=False))
-    model.get_layer("stem_activation").activation = keras.activations.gelu
-    return same, relative_gap(expected, model(images, training=False))
+    copied(theirs, ours)
+    finalised(ours)
+    assert dropped(ours) == dropped(theirs)
+    expected = theirs(images, training=False)
+    same = relative_gap(expected, ours(images, training=False))
+    ours.get_layer("stem_activation").activation = keras.activations.gelu
+    return same, relative_gap(expected, ours(images, training=False))
 
 
 # %%
-gaps = {"B0": proof(reference, "B0", images)}
-del reference
-keras.utils.clear_session()
-
-# %%
-side = PROOF_SIDE or SCALES["B4"].side
-reference, images = reference_network("B4", side), proof_images(side)
-calibrated(reference, images)
-gaps["B4"] = proof(reference, "B4", images)
-del reference
-keras.utils.clear_session()
+b0 = efficientnet("B0", side=64, activation=None)
+gaps = {"B0": proof(reference, b0, images)}
+for network in (published, b4):
+    network.layers[-1].activation = keras.activations.linear  # au lieu du softmax
+randomised(published)
+images = proof_images(SCALES["B4"].side)
+calibrated(published, images)
+gaps["B4"] = proof(published, b4, images)
 rows = [(name, *map(scientific, pair)) for name, pair in gaps.items()]
 runtime.show_table(("réseau", "écart relatif", "avec une GELU plantée"), rows)
 assert all(same < 1e-3 < 1e-2 < wrong for same, wrong in gaps.values())
+del reference, b0, b4
 
 # %% [markdown]
 # Notre B0 et notre B4 calculent la même fonction que ceux de Keras, et une seule activation fausse
@@ -1109,12 +1095,11 @@ del known, light
 #               metrics=["accuracy"])
 # ```
 #
-# Exécutons-le, avec `weights=None` au lieu des poids d'ImageNet, qu'il faudrait télécharger.
+# Sans les poids d'ImageNet, qu'il faudrait télécharger, sa base est le réseau de Keras que nous
+# venons de comparer, moins sa tête : reprenons-le, et exécutons la suite.
 
 # %%
-base_model = keras.applications.EfficientNetB4(
-    weights=None, include_top=False, input_shape=(380, 380, 3)
-)
+base_model = keras.Model(published.input, published.get_layer("top_activation").output)
 x = base_model.output
 x = layers.GlobalAveragePooling2D()(x)
 x = layers.Dense(1024, activation="relu")(x)
@@ -1176,7 +1161,7 @@ bare = 4 * base_model.count_params()
 verdict("effnet-log-size", bare)
 print(f"les seuls poids : {number(bare, 0)} octets ; notre fichier : {number(size, 0)}")
 print(f"le journal, de plus que les poids : {percent(71_686_520 / bare - 1, 1)}")
-del base_model, model, output, x
+del base_model, model, output, published, x
 keras.utils.clear_session()
 
 # %% [markdown]
@@ -1957,12 +1942,11 @@ verdict("effnet-use-classification", species.full and species.full["accuracy"])
 # qu'elles rendent, selon ce que l'on a fait avant.
 
 # %%
-entrance = efficientnet("B0", side=64, top=False)
-norm = entrance.get_layer("normalization")
-norm.adapt_mean.assign([0.485, 0.456, 0.406])
-norm.adapt_variance.assign(np.square([0.229, 0.224, 0.225]))
-norm.finalize_state()
-entrance = keras.Model(entrance.input, norm.output)
+inputs = keras.Input((64, 64, 3))
+norm = layers.Normalization(
+    mean=[0.485, 0.456, 0.406], variance=np.square([0.229, 0.224, 0.225])
+)
+entrance = keras.Model(inputs, norm(layers.Rescaling(1 / 255)(inputs)))
 picture = photographs["chelsea"][:256, 100:356].astype("float32")
 picture = ops.convert_to_numpy(ops.image.resize(picture, (64, 64)))[None]
 
@@ -2749,8 +2733,8 @@ def activation_bytes(model):
 # %%
 rows, sizes = [], []
 for policy in POLICIES[:2]:
-    model = under_policy(policy, lite0, 224)
-    layer = model.get_layer("top_conv")
+    model = under_policy(policy, partial(alone, mbconv, filters=24), 24, 56)
+    layer = model.get_layer("project_conv")
     sizes.append(activation_bytes(model))
     megabytes = number(sizes[-1] / 2**20, 1)
     rows.append((policy, layer.kernel.dtype, layer.compute_dtype, megabytes))
@@ -2759,7 +2743,7 @@ assert sizes[0] == 2 * sizes[1]
 assert keras.config.dtype_policy().name == "float32"
 
 # %% [markdown]
-# Les activations, à 224 pixels, prennent exactement deux fois moins de place (`bfloat16` aussi) ;
+# Les activations de ce bloc MBConv prennent exactement deux fois moins de place (`bfloat16` aussi) ;
 # les poids, autant qu'avant. C'est à l'entraînement que l'on y gagne, puisque toutes les
 # activations y sont gardées.
 #
@@ -2892,7 +2876,7 @@ CORRUPTIONS = {
 
 # %%
 picture = photographs["chelsea"][:256, 100:356].astype("float32")
-picture = ops.convert_to_numpy(ops.image.resize(picture, (128, 128), antialias=True))
+picture = ops.convert_to_numpy(ops.image.resize(picture, (96, 96), antialias=True))
 figures.show(
     figures.grid(
         [spoil(picture[None])[0] / 255 for spoil in CORRUPTIONS.values()],
@@ -3654,16 +3638,7 @@ def segmenter(encoder, classes=3, filters=(96, 64, 48, 32)):
     return keras.Model(encoder.input, outputs, name="segmenter")
 
 
-# %%
-drawn_unet = segmenter(lite0(64))
-for name in SKIP_LAYERS:
-    print(f"{name} : {drawn_unet.get_layer(name).output.shape[1:]}")
-print(f"sortie : {drawn_unet.output.shape[1:]}")
-
 # %% [markdown]
-# Quatre connexions, puis une dernière transposée : la sortie a bien le côté de l'entrée, et un
-# score par classe en chaque pixel.
-#
 # Les images sont celles du chapitre 6, leurs trimaps aussi. Nous gardons le découpage officiel ;
 # les photographies qui n'y figurent pas servent à apprendre. L'encodeur reste gelé : seul le
 # décodeur apprend, quelques époques, sans augmentation.
@@ -5377,7 +5352,7 @@ def response(model, repeats):
 # %%
 B4_SIDES = (128, 224, 300, 380)
 TIMED = runtime.pick(
-    quick=(("Lite0", 32),),
+    quick=(),
     full=(
         ("ResNet-50", 224),
         ("Inception v3", 299),
