@@ -21,7 +21,7 @@
 # | **Prérequis** | les chapitres 3 à 6 |
 # | **Document étudié** | 000 : U-Net, GAN, EfficientNet-B4 et ArcFace |
 # | **Données** | Oxford-IIIT Pet, Fashion-MNIST, visages ORL ; hors ligne, des dessins |
-# | **Durée** | quatre heures de lecture et d'exercices ; exécution rapide : une minute et demie |
+# | **Durée** | trois heures et demie de lecture et d'exercices ; exécution rapide : une minute et demie |
 #
 # > **Par où commencer.** D'abord le réseau et son transfert : de *Les briques* à *Deux phases*.
 # > Ensuite les usages, dans l'ordre que l'on veut : ils ne dépendent pas les uns des autres. Les
@@ -110,7 +110,7 @@ EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelque
 
 garments = datasets.garments()
 pets = datasets.pets(
-    size=runtime.pick(quick=64, full=128), limit=runtime.pick(quick=20, full=None)
+    size=runtime.pick(quick=32, full=128), limit=runtime.pick(quick=20, full=None)
 )
 people = datasets.identities()
 photographs = datasets.photographs()
@@ -1694,7 +1694,7 @@ backbone = cache(backbone)  # bâtir un réseau prend une seconde : on le garde
 # `feature_reader` le garde en mémoire.
 
 # %%
-SIDE = runtime.pick(quick=64, full=128)
+SIDE = runtime.pick(quick=32, full=128)
 FEATURES = 1280  # caractéristiques que rend B0, comme Lite0
 PACK = 64  # images par lot, hors apprentissage
 
@@ -2256,7 +2256,7 @@ def milliseconds(model, x):
 
 
 # %%
-SIDES = runtime.pick(quick=(64,), full=(64, 96, 128, 160, 224))
+SIDES = runtime.pick(quick=(32,), full=(64, 96, 128, 160, 224))
 TIMED_PHOTOGRAPHS = runtime.pick(quick=2, full=64)
 
 
