@@ -21,7 +21,7 @@
 # | **Prérequis** | les chapitres 3 à 6 |
 # | **Document étudié** | 000 : U-Net, GAN, EfficientNet-B4 et ArcFace |
 # | **Données** | Oxford-IIIT Pet, Fashion-MNIST, visages ORL ; hors ligne, des dessins |
-# | **Durée** | trois heures et demie de lecture et d'exercices ; exécution rapide : une minute et demie |
+# | **Durée** | trois heures et demie, exercices compris ; exécution rapide : une minute et demie |
 #
 # > **Par où commencer.** D'abord le réseau et son transfert : de *Les briques* à *Deux phases*.
 # > Ensuite les usages, dans l'ordre que l'on veut : ils ne dépendent pas les uns des autres. Les
