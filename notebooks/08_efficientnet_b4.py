@@ -21,7 +21,11 @@
 # | **Prérequis** | les chapitres 3 à 6 |
 # | **Document étudié** | 000 : U-Net, GAN, EfficientNet-B4 et ArcFace |
 # | **Données** | Oxford-IIIT Pet, Fashion-MNIST, visages ORL ; hors ligne, des dessins |
-# | **Durée** | cinq heures de lecture et d'exercices ; exécution rapide : deux minutes |
+# | **Durée** | trois heures et demie, exercices compris ; exécution rapide : une minute et demie |
+#
+# > **Par où commencer.** D'abord le réseau et son transfert : de *Les briques* à *Deux phases*.
+# > Ensuite les usages, dans l'ordre que l'on veut : ils ne dépendent pas les uns des autres. Les
+# > parents, les limites, les réponses et ce qui est replié peuvent attendre.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -66,7 +70,6 @@ import itertools
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -98,8 +101,7 @@ from utils.metrics import iou, per_class, verification_curve, wilson
 from utils.verdicts import summary, verdict
 
 # %% [markdown]
-# Les tailles communes à tout le chapitre sont choisies ici ; celles d'une expérience, juste avant
-# elle.
+# Voici les tailles communes ; celles d'une expérience sont données juste avant elle.
 
 # %%
 runtime.start("08_efficientnet_b4")
@@ -107,7 +109,9 @@ SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
 
 garments = datasets.garments()
-pets = datasets.pets(size=128, limit=runtime.pick(quick=36, full=None))
+pets = datasets.pets(
+    size=runtime.pick(quick=32, full=128), limit=runtime.pick(quick=20, full=None)
+)
 people = datasets.identities()
 photographs = datasets.photographs()
 runtime.banner(garments, pets, people, photographs)
@@ -116,35 +120,31 @@ runtime.banner(garments, pets, people, photographs)
 # %% [markdown]
 # ## Ce que le document annonce
 #
-# Le document consacre à EfficientNet-B4 une théorie, un extrait de code et une liste d'usages.
-# C'est, dit-il, un réseau de **classification**, développé par Google, « entraîné sur le dataset
-# ImageNet ». Il l'explique par deux idées : un bloc, **MBConv**, et une façon d'agrandir un réseau,
-# la ***mise à l'échelle composée*** (*Compound Scaling*), l'agrandissement composé du chapitre 3.
-# Il en donne quelques nombres : 19 blocs, 48 canaux à la première couche, des images de 380 pixels.
-# Il y joint six usages, des modèles parents et trois limites. Son code s'arrête à `compile` : rien
-# n'est entraîné.
-#
-# Nous allons d'abord construire le réseau, du plus petit morceau au réseau entier, et le comparer à
-# celui de Keras. Puis viendront l'apprentissage par transfert, les six usages, et les limites.
+# Le document présente EfficientNet-B4 comme un réseau de **classification**, développé par Google,
+# « entraîné sur le dataset ImageNet ». Il l'explique par un bloc, **MBConv**, et par une façon
+# d'agrandir un réseau, la ***mise à l'échelle composée*** (*Compound Scaling*), l'agrandissement
+# composé du chapitre 3. Il donne quelques nombres (19 blocs, 48 canaux à la première couche, des
+# images de 380 pixels), six usages, des modèles parents et trois limites. Son code s'arrête à
+# `compile` : rien n'est entraîné.
 
 # %% [markdown]
 # ## Les briques
 #
-# Le chapitre 3 a rencontré la convolution par canal, le bloc SE et le bloc MBConv. Reprenons-les un
-# par un, tels qu'EfficientNet les emploie : ce que chacun calcule, ce qu'il coûte, et comment
-# vérifier qu'il fait ce qu'il dit.
+# Le [chapitre 3](03_architectures) a rencontré la convolution par canal, le bloc SE et le bloc
+# MBConv. Voici ce que chacun calcule dans EfficientNet, ce qu'il coûte, et comment vérifier qu'il
+# fait ce qu'il dit.
 #
 # ### Swish
 #
-# EfficientNet n'emploie pas ReLU, mais ***swish*** (ou SiLU), dont le document ne parle pas :
+# EfficientNet n'emploie pas ReLU, mais ***swish*** (ou SiLU), dont le document ne parle pas. Sa
+# valeur et sa pente se calculent à la main :
 #
-# $$\operatorname{swish}(x) = x \cdot \sigma(x) = \frac{x}{1 + e^{-x}}.$$
-#
-# Sa pente se calcule à la main :
+# $$\operatorname{swish}(x) = x \cdot \sigma(x) = \frac{x}{1 + e^{-x}},$$
 #
 # $$\operatorname{swish}'(x) = \sigma(x)\,\bigl(1 + x\,(1 - \sigma(x))\bigr).$$
 #
-# Écrivons les deux formules en NumPy, et comparons-les à l'activation de Keras et à son gradient.
+# Comparons les deux formules, en NumPy, à l'activation de Keras et à son gradient ; puis
+# dessinons-les.
 
 
 # %%
@@ -172,10 +172,8 @@ assert np.allclose(slope_by_keras, swish_slope(at), atol=1e-5)
 lowest = at[swish(at).argmin()]
 print(f"minimum : {number(swish(at).min())}, en x = {number(lowest)}")
 
-# %% [markdown]
-# Les formules sont les bonnes. Dessinons la courbe et la pente, avec celles de ReLU.
-
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : swish et ReLU, leurs valeurs et leurs pentes
 fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.2))
 drawn = (np.maximum(at, 0), swish(at)), ((at > 0) * 1.0, swish_slope(at))
 for ax, title, (relu_values, swish_values) in zip(axes, ("valeur", "pente"), drawn):
@@ -193,20 +191,21 @@ figures.show(
 
 # %% [markdown]
 # Loin de zéro, swish et ReLU se confondent. Près de zéro, swish n'a pas de coin, et un neurone un
-# peu négatif garde une pente : ReLU l'aurait éteint. En échange, swish demande une exponentielle,
-# et n'est plus croissante.
+# peu négatif garde une pente : ReLU l'aurait éteint. En échange, il demande une exponentielle, et
+# n'est plus croissant.
 #
 # ### La convolution séparable
 #
-# Une convolution ordinaire de côté $k$, de $C$ canaux vers $K$ filtres, fait $k^2 C K$
-# multiplications-additions par position (une multiplication et une addition font une **opération**,
-# dans la suite). La version séparable filtre chaque canal seul ($k^2 C$), puis mêle les canaux par
-# une convolution 1 × 1 ($C K$). Le rapport des deux est
+# Une multiplication et une addition font une **opération**. Pour chaque position, une convolution
+# ordinaire de côté $k$, de $C$ canaux vers $K$ filtres, en fait $k^2 C K$. La version séparable
+# filtre chaque canal seul ($k^2 C$), puis mêle les canaux par une convolution 1 × 1 ($C K$). Le
+# rapport des deux est
 #
 # $$\frac{k^2 C + C K}{k^2 C K} = \frac{1}{K} + \frac{1}{k^2}.$$
 #
-# Les canaux d'entrée n'y sont pas. Vérifions-le sur de vraies couches. Comme au chapitre 3, chaque
-# poids d'un noyau compte une fois par position de la sortie ; biais et normalisation sont négligés.
+# Les canaux d'entrée n'y sont pas. Vérifions-le sur de vraies couches, en comptant comme au
+# chapitre 3 : chaque poids d'un noyau sert une fois par position de la sortie ; biais et
+# normalisation sont négligés.
 
 
 # %%
@@ -265,19 +264,22 @@ runtime.show_table(("convolution", "paramètres", "opérations (M)", "rapport"),
 verdict("effnet-depthwise-cheaper", max(ratios))
 
 # %% [markdown]
-# Dans chaque case, l'ordinaire, puis la séparable. Le rapport est celui de la formule, pour les
-# paramètres comme pour les opérations : avec beaucoup de filtres, il tend vers $1/k^2$, un neuvième
-# pour un noyau de 3. Le document dit que ce gain vient d'« appliquer des convolutions sur chaque
-# canal séparément » : c'est vrai, mais la 1 × 1 qui suit garde l'essentiel des opérations qui
-# restent, sauf quand elle a peu de filtres. Nous verrons ce qu'il en est dans B4.
+# Dans chaque case, l'ordinaire, puis la séparable. Le rapport est celui de la formule : avec
+# beaucoup de filtres, il tend vers $1/k^2$, un neuvième pour un noyau de 3. Le document attribue ce
+# gain aux « convolutions sur chaque canal séparément » ; mais la 1 × 1 qui suit garde l'essentiel
+# des opérations restantes, sauf quand elle a peu de filtres.
 #
-# Toutes les convolutions du réseau seront écrites avec deux fonctions : l'une fixe les options (pas
+# Toutes les convolutions du réseau sont écrites avec deux fonctions : l'une fixe les options (pas
 # de biais : la normalisation en a un), l'autre ajoute la normalisation et l'activation.
 #
-# Le tirage des noyaux est décrit par un dictionnaire, dont Keras fait un initialiseur *neuf* à
-# chaque couche. Un même objet `VarianceScaling`, partagé, serait un piège : sa graine est fixée à
-# sa création, et deux couches de mêmes dimensions naîtraient **égales**, quoi que fasse ensuite
-# `set_random_seed`.
+# <details>
+# <summary>Pourquoi l'initialiseur est-il un dictionnaire ?</summary>
+#
+# Keras en fait un initialiseur *neuf* à chaque couche. Un même objet `VarianceScaling`, partagé,
+# serait un piège : sa graine est fixée à sa création, et deux couches de mêmes dimensions
+# naîtraient **égales**, quoi que fasse ensuite `set_random_seed`.
+#
+# </details>
 
 # %%
 KERNEL = {
@@ -330,11 +332,8 @@ def squeeze_excite(x, reduced, name="", activation="swish"):
     return layers.Multiply(name=f"{name}se_excite")([x, s])
 
 
-# %% [markdown]
-# Dessinons-le, avec une fonction qui nommera les couches dans tous les dessins du chapitre.
-
-
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : le bloc SE
 def caption(layer):
     """Ce qu'on écrit dans la case d'une couche ; None : elle n'est pas dessinée."""
     if isinstance(layer, layers.DepthwiseConv2D):
@@ -365,18 +364,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Comptons : $2\,C R$ poids et $R + C$ biais, pour $C$ canaux réduits à $R$. Le coût de ces deux
-# convolutions ne dépend pas de la taille des cartes, puisqu'elles ne voient que des moyennes. La
-# moyenne et le produit, que nous négligeons, en dépendent.
-
-# %%
-assert excite.count_params() == 2 * CHANNELS * REDUCED + REDUCED + CHANNELS
-assert multiply_adds(excite) == 2 * CHANNELS * REDUCED
-print(f"{excite.count_params()} paramètres, {multiply_adds(excite)} opérations")
-
-# %% [markdown]
-# Fait-il ce qu'il dit ? Première épreuve : un calcul indépendant en NumPy, poids et biais tirés au
-# hasard.
+# Pour $C$ canaux réduits à $R$, le bloc a $2\,C R + R + C$ paramètres, et $2\,C R$ opérations,
+# quelle que soit la taille des cartes : il ne voit que des moyennes. Fait-il ce qu'il dit ?
+# Première épreuve : un calcul indépendant en NumPy, poids et biais tirés au hasard.
 
 
 # %%
@@ -388,6 +378,8 @@ def excitation(x, layer_weights):
     return sigmoid(hidden @ expand[0, 0] + expand_bias)
 
 
+assert excite.count_params() == 2 * CHANNELS * REDUCED + REDUCED + CHANNELS
+assert multiply_adds(excite) == 2 * CHANNELS * REDUCED
 rng = np.random.default_rng(0)
 excite.set_weights([rng.normal(scale=0.3, size=w.shape) for w in excite.get_weights()])
 images = rng.normal(1, 2, size=(50, 8, 8, CHANNELS)).astype("float32")
@@ -402,9 +394,8 @@ assert gap < 1e-3
 assert 0 < low < high < 1
 
 # %% [markdown]
-# Seconde épreuve, un bloc réglé à la main pour que l'on sache la réponse : il doit éteindre le
-# canal 1 quand le canal 0 est fort, et laisser passer le reste. Deux images ne diffèrent que par le
-# canal 0.
+# Seconde épreuve : nous réglons à la main un bloc qui doit éteindre le canal 1 quand le canal 0 est
+# fort, et laisser passer le reste. Deux images ne diffèrent que par le canal 0.
 
 # %%
 planted = [np.zeros(w.shape) for w in excite.get_weights()]
@@ -430,10 +421,10 @@ verdict("effnet-se-content", bool(selective))
 #
 # ### MBConv, le goulot inversé
 #
-# Le bloc d'EfficientNet est le bloc résiduel inversé du chapitre 6, plus un bloc SE : il élargit
-# les canaux par une convolution 1 × 1, filtre par canal, recalibre, puis projette par une autre 1 ×
-# 1, **sans activation** (le *goulot linéaire*). Quand l'entrée et la sortie ont la même taille, il
-# ajoute la première à la seconde.
+# Le bloc d'EfficientNet est le bloc résiduel inversé du [chapitre 6](06_pet_segmentation), plus un
+# bloc SE : il élargit les canaux par une convolution 1 × 1, filtre par canal, recalibre, puis
+# projette par une autre 1 × 1, **sans activation** (le *goulot linéaire*). Quand l'entrée et la
+# sortie ont la même taille, il ajoute la première à la seconde.
 
 
 # %%
@@ -473,9 +464,9 @@ def mbconv(
 
 
 # %% [markdown]
-# Un détail compte : les canaux réduits du bloc SE sont un quart de ceux de l'*entrée* du bloc, non
-# des canaux élargis. Dessinons le bloc à côté d'un goulot de ResNet, de même largeur : 56 canaux,
-# ceux du troisième étage de B4.
+# Les canaux réduits du bloc SE sont un quart de ceux de l'*entrée* du bloc, non des canaux élargis.
+# Dessinons le bloc à côté d'un goulot de ResNet, de même largeur : 56 canaux, ceux du troisième
+# étage de B4.
 
 
 # %%
@@ -520,14 +511,13 @@ rows = [
 runtime.show_table(("bloc", "paramètres", "opérations (M)"), rows)
 
 # %% [markdown]
-# La comparaison réserve une surprise : MBConv coûte *plus* que la convolution 3 × 3 de même entrée
-# et de même sortie, et bien plus que le goulot. Son économie est ailleurs : il filtre sur 336
-# canaux, et le fait vingt-cinq fois moins cher que la convolution ordinaire de cette largeur. Le
-# bloc est une façon abordable d'avoir des filtres nombreux, non un bloc bon marché.
+# MBConv coûte *plus* que la convolution 3 × 3 de même entrée et de même sortie, et bien plus que le
+# goulot. Mais il filtre sur 336 canaux, vingt-cinq fois moins cher que la convolution ordinaire de
+# cette largeur : c'est une façon abordable d'avoir des filtres nombreux, non un bloc bon marché.
 #
-# Est-ce bien le bloc de Keras ? Dans son EfficientNet-B0, prenons quatre blocs de genres
-# différents : sans élargissement (1a), avec un pas de 2 (2a), avec raccourci (2b), à noyau de 5
-# (3a). Copions leurs poids, tirés au hasard, dans les nôtres, et comparons les sorties.
+# Est-ce bien le bloc de Keras ? Dans son EfficientNet-B0, prenons quatre blocs : sans élargissement
+# (1a), avec un pas de 2 (2a), avec raccourci (2b), à noyau de 5 (3a). Copions leurs poids, tirés au
+# hasard, dans les nôtres, et comparons les sorties.
 
 
 # %%
@@ -584,10 +574,16 @@ def block_gap(network, before, name, **options):
 
 
 # %%
-reference = keras.applications.EfficientNetB0(
-    weights=None, include_top=False, input_shape=(64, 64, 3)
-)
-randomised(reference)
+def reference_network(side):
+    """EfficientNet-B0 de Keras, tous ses poids au hasard, sans softmax."""
+    network = keras.applications.EfficientNetB0(
+        weights=None, classifier_activation=None, input_shape=(side, side, 3)
+    )
+    randomised(network)
+    return network
+
+
+reference = reference_network(64)
 gaps = {
     "1a": block_gap(reference, "stem_activation", "block1a_", filters=16, expansion=1),
     "2a": block_gap(reference, "block1a_project_bn", "block2a_", filters=24, strides=2),
@@ -611,9 +607,9 @@ assert max(gaps.values()) < 1e-3 < 1e-2 < wrong
 #
 # ### La profondeur stochastique
 #
-# Dans un bloc à raccourci, une couche d'abandon (chapitre 2) a une forme particulière :
-# `noise_shape=(None, 1, 1, 1)`. Le tirage se fait une fois par image, et non par valeur : la
-# branche passe toute, ou disparaît toute, et il ne reste que le raccourci. C'est la ***profondeur
+# Dans un bloc à raccourci, une couche d'abandon ([chapitre 2](02_layers_and_training)) a une forme
+# particulière : `noise_shape=(None, 1, 1, 1)`. Le tirage se fait une fois par image : la branche
+# passe toute, ou disparaît toute, et il ne reste que le raccourci. C'est la ***profondeur
 # stochastique***. Voyons-la sur une branche qui vaut 1 partout.
 
 # %%
@@ -636,9 +632,8 @@ assert np.array_equal(ops.convert_to_numpy(drop(ones, training=False)), ones)
 # %% [markdown]
 # À l'entraînement, une image sur cinq perd la branche entière ; pour les autres, elle est
 # multipliée par $1/(1 - 0{,}2) = 1{,}25$, si bien que la moyenne ne change pas. À l'inférence, rien
-# n'est perdu. Au cours de l'apprentissage, le réseau est donc plus court en moyenne, et aucun bloc
-# ne peut compter sur tous les précédents. Dans EfficientNet, le taux croît avec la profondeur : de
-# 0 au premier bloc à près de 0,2 au dernier.
+# n'est perdu. Aucun bloc ne peut donc compter sur tous les précédents. Dans EfficientNet, le taux
+# croît avec la profondeur, de 0 au premier bloc à près de 0,2 au dernier.
 
 # %% [markdown]
 # ## EfficientNet-B4, bloc par bloc
@@ -646,10 +641,9 @@ assert np.array_equal(ops.convert_to_numpy(drop(ones, training=False)), ones)
 # ### Le plan
 #
 # Toute la famille a le même plan : une ***tige*** (une convolution 3 × 3 de pas 2), sept **étages**
-# de blocs MBConv (au sens d'EfficientNet : deux étages voisins peuvent avoir des cartes de même
-# taille), une convolution 1 × 1, une moyenne globale, une couche dense. Voici les étages du plus
-# petit, B0, et les quatre nombres qui changent d'un membre à l'autre : largeur, profondeur, côté de
-# l'image, taux d'abandon avant la dernière couche.
+# de blocs MBConv, une convolution 1 × 1, une moyenne globale, une couche dense. Voici les étages du
+# plus petit, B0, et les quatre nombres qui changent d'un membre à l'autre : largeur, profondeur,
+# côté de l'image, taux d'abandon avant la dernière couche.
 
 
 # %%
@@ -709,14 +703,9 @@ def round_blocks(blocks, depth):
     return int(np.ceil(blocks * depth))
 
 
-# %%
-width, depth = SCALES["B4"].width, SCALES["B4"].depth
-print("canaux :", [round_filters(stage.filters, width) for stage in STAGES])
-print("blocs  :", [round_blocks(stage.blocks, depth) for stage in STAGES])
-
 # %% [markdown]
-# Reste à poser les étages les uns sur les autres. Les noms de couches suivent ceux de Keras : nous
-# saurons où reprendre une carte intermédiaire.
+# Reste à empiler les étages. Les noms de couches suivent ceux de Keras : nous saurons où reprendre
+# une carte intermédiaire.
 
 
 # %%
@@ -761,8 +750,8 @@ def efficientnet(variant="B0", classes=1000, side=None, activation="softmax", to
 
 
 # %% [markdown]
-# Le réseau attend des **octets**, de 0 à 255 : sa première couche les divise elle-même. La
-# suivante, `Normalization`, centre et réduit les trois couleurs.
+# Le réseau attend des **octets**, de 0 à 255 : sa première couche les divise par 255. La suivante,
+# `Normalization`, centre et réduit les trois couleurs.
 #
 # ### Les comptes
 #
@@ -781,14 +770,12 @@ print(
 assert [w.shape for w in b4.weights] == [w.shape for w in published.weights]
 assert b4.get_layer("normalization").count_params() == 7
 verdict("effnet-resolution", published.input_shape[1:])
-del published
 
 # %% [markdown]
-# C'est, au paramètre près, le compte de Keras : ce que nous compterons sur notre B4 vaut pour le
-# sien. Sept d'entre eux sont ceux de la normalisation des couleurs : trois moyennes, trois
-# variances et un compteur. Une bibliothèque qui normalise les images hors du réseau ne les compte
-# pas ; une autre ne compte que ce qui s'apprend, sans les moyennes et les variances des
-# normalisations par lots. « B4 a 19 millions de paramètres » est vrai dans tous les cas.
+# Les comptes sont égaux : ce que nous compterons sur notre B4 vaut pour celui de Keras. Sept
+# paramètres sont ceux de la normalisation des couleurs : trois moyennes, trois variances, un
+# compteur. D'autres bibliothèques ne les comptent pas, ou ne comptent que ce qui s'apprend ; « B4 a
+# 19 millions de paramètres » est vrai dans tous les cas.
 #
 # Suivons une image à travers le réseau.
 
@@ -838,10 +825,8 @@ verdict("effnet-se-share", "tous" if excited == found else "presque tous")
 
 # %% [markdown]
 # Trente-deux blocs, et non dix-neuf ; tous ont un bloc SE. Le document a peut-être pris pour un
-# nombre de blocs les 19 millions de paramètres.
-#
-# « La première couche commence avec 48 canaux, et ce nombre augmente progressivement. » Voyons la
-# suite.
+# nombre de blocs les 19 millions de paramètres. Il dit aussi : « La première couche commence avec
+# 48 canaux, et ce nombre augmente progressivement. »
 
 # %%
 channels = [shape[-1] for name, (_, shape, _) in table.items() if name != "tête"]
@@ -850,9 +835,9 @@ verdict("effnet-stem", channels[0])
 verdict("effnet-channels-grow", bool(np.all(np.diff(channels) > 0)))
 
 # %% [markdown]
-# La tige a bien 48 canaux. Mais le premier étage les réduit à 24 : la croissance ne commence
-# qu'après. Et à l'intérieur de chaque bloc, les canaux montent puis redescendent, comme le document
-# le dit du goulot inversé. Vérifions-le bloc par bloc.
+# La tige a bien 48 canaux, mais le premier étage les réduit à 24 : la croissance ne commence
+# qu'après. À l'intérieur de chaque bloc, les canaux montent puis redescendent, dit le document.
+# Vérifions-le bloc par bloc.
 
 
 # %%
@@ -923,37 +908,20 @@ in_blocks = sum(shares[kind][1] for kind in ("élargir", "par canal", "SE", "pro
 verdict("effnet-central-block", in_blocks / total)
 
 # %% [markdown]
-# L'article annonce 4,2 milliards ; notre compte le dépasse un peu. Celui que publie torchvision est
-# le nôtre : 4,39. Les convolutions par canal, celles qui *regardent* autour d'un point, n'en font
-# qu'une petite part : rendues si peu chères, elles laissent presque toutes les opérations aux
-# convolutions 1 × 1. Celles des blocs SE ne coûtent presque pas d'opérations, mais pèsent dans les
-# paramètres.
+# L'article annonce 4,2 milliards ; notre compte, celui de torchvision aussi (4,39), le dépasse un
+# peu. Les convolutions par canal, celles qui *regardent* autour d'un point, n'en font qu'une petite
+# part : les convolutions 1 × 1 font presque tout. Les blocs SE ne coûtent presque pas d'opérations,
+# mais pèsent dans les paramètres.
 #
 # ### Est-ce le réseau de Keras ?
 #
 # Pour le prouver, tirons au hasard tous les poids du réseau de Keras, copions-les dans le nôtre, et
-# comparons les scores, *avant* le softmax (il écrase les écarts). Le chapitre 3 l'a fait pour trois
-# réseaux. Ici, un piège de plus nous attend. Donnons d'abord deux images très différentes au même
-# réseau tiré au hasard.
+# comparons les scores, *avant* le softmax, qui écrase les écarts. Le chapitre 3 l'a fait pour trois
+# réseaux ; ici, un piège de plus nous attend. Donnons d'abord deux images très différentes au B0 de
+# Keras, tiré au hasard plus haut.
+
 
 # %%
-del b4
-keras.utils.clear_session()
-PROOF_SIDE = runtime.pick(
-    quick=64, full=None
-)  # None : la taille propre à chaque réseau
-
-
-def reference_network(variant, side):
-    """Le réseau de Keras, tous ses poids au hasard, sans softmax."""
-    builder = getattr(keras.applications, f"EfficientNet{variant}")
-    network = builder(
-        weights=None, classifier_activation=None, input_shape=(side, side, 3)
-    )
-    randomised(network)
-    return network
-
-
 def proof_images(side, count=2):
     """Des images de bruit, de couleurs et de contrastes différents."""
     rng = np.random.default_rng(1)
@@ -968,23 +936,20 @@ def image_gap(network, images):
 
 
 # %%
-side = PROOF_SIDE or SCALES["B0"].side
-reference = reference_network("B0", side)
-images = proof_images(side)
+images = proof_images(64)
 blind = image_gap(reference, images)
 print(f"écart entre les réponses à deux images : {blind:.0e}")
 assert blind < 1e-3
 
 # %% [markdown]
-# Les deux réponses sont les mêmes, à la précision des calculs ! Couche après couche, swish et SE
-# ont réduit le signal, et les normalisations, dont les statistiques sont tirées au hasard, ne le
-# rétablissent pas : il ne reste que la somme des biais. Une erreur dans les premiers étages serait
-# noyée avec l'image. La comparaison passerait, et ne prouverait rien.
+# Les deux réponses sont les mêmes, à la précision des calculs. Swish et SE réduisent le signal de
+# couche en couche, et les normalisations, dont les statistiques sont tirées au hasard, ne le
+# rétablissent pas : il ne reste que la somme des biais. La comparaison passerait, et ne prouverait
+# rien.
 #
-# Remède : donner aux normalisations les statistiques de ce qu'elles reçoivent. Une inertie nulle
-# fait qu'un seul passage en mode d'entraînement suffit. Et la couche `Normalization` ne lit ses
-# statistiques qu'à l'appel de `finalize_state` : sans lui, les valeurs copiées resteraient lettre
-# morte.
+# Le remède est de donner aux normalisations les statistiques de ce qu'elles reçoivent : une inertie
+# nulle, et un seul passage en mode d'entraînement suffit. Quant à la couche `Normalization`, elle
+# ne lit ses statistiques qu'à l'appel de `finalize_state`.
 
 
 # %%
@@ -1013,7 +978,7 @@ assert seeing > 1e-2
 # %% [markdown]
 # Le réseau distingue maintenant les images : comparons. Pour être sûrs que la comparaison peut
 # échouer, nous remplaçons ensuite une seule activation par une GELU, la première du réseau : la
-# plus difficile à voir.
+# plus difficile à voir. Le profil complet compare aussi B4.
 
 
 # %%
@@ -1023,46 +988,42 @@ def dropped(network):
     return [(round(layer.rate, 6), layer.noise_shape) for layer in kept]
 
 
-def proof(reference, variant, images):
+def proof(theirs, ours, images):
     """Écart entre le réseau de Keras et le nôtre ; le même, une GELU plantée dans la tige."""
-    model = efficientnet(variant, side=images.shape[1], activation=None)
-    copied(reference, model)
-    finalised(model)
-    assert dropped(model) == dropped(reference)
-    expected = reference(images, training=False)
-    same = relative_gap(expected, model(images, training=False))
-    model.get_layer("stem_activation").activation = keras.activations.gelu
-    return same, relative_gap(expected, model(images, training=False))
+    copied(theirs, ours)
+    finalised(ours)
+    assert dropped(ours) == dropped(theirs)
+    expected = theirs(images, training=False)
+    same = relative_gap(expected, ours(images, training=False))
+    ours.get_layer("stem_activation").activation = keras.activations.gelu
+    return same, relative_gap(expected, ours(images, training=False))
 
 
 # %%
-gaps = {"B0": proof(reference, "B0", images)}
-del reference
-keras.utils.clear_session()
-
-# %%
-side = PROOF_SIDE or SCALES["B4"].side
-reference, images = reference_network("B4", side), proof_images(side)
-calibrated(reference, images)
-gaps["B4"] = proof(reference, "B4", images)
-del reference
-keras.utils.clear_session()
+b0 = efficientnet("B0", side=64, activation=None)
+gaps = {"B0": proof(reference, b0, images)}
+if runtime.profile() == "full":  # B4, au côté de 380 pixels : une demi-minute
+    for network in (published, b4):
+        network.layers[-1].activation = keras.activations.linear  # au lieu du softmax
+    randomised(published)
+    images = proof_images(SCALES["B4"].side)
+    calibrated(published, images)
+    gaps["B4"] = proof(published, b4, images)
 rows = [(name, *map(scientific, pair)) for name, pair in gaps.items()]
 runtime.show_table(("réseau", "écart relatif", "avec une GELU plantée"), rows)
 assert all(same < 1e-3 < 1e-2 < wrong for same, wrong in gaps.values())
+del reference, b0, b4
 
 # %% [markdown]
 # Notre B0 et notre B4 calculent la même fonction que ceux de Keras, et une seule activation fausse
-# se voit. Les taux d'abandon, que l'inférence n'emploie pas, sont comparés à part.
-#
-# Une mise en garde : avec les *vrais* poids d'ImageNet, Keras ajoute au réseau une seconde couche
-# `Rescaling`. Nous la retrouverons au moment de les copier.
+# se voit.
 #
 # ### Le même code fait Lite0
 #
-# EfficientNet-**Lite0** est un B0 sans bloc SE, avec ReLU6 (ReLU plafonnée à 6) au lieu de swish,
-# pour les téléphones. Ses poids appris sur ImageNet sont dans nos données : nous nous en servirons.
-# Le même code le construit.
+# EfficientNet-**Lite0** est un B0 pour les téléphones : sans bloc SE, avec ReLU6 (ReLU plafonnée
+# à 6) au lieu de swish. Ses poids appris sur ImageNet sont dans nos données : tout le transfert les
+# emploiera. Notre code le construit aussi ; comparons-le à celui de `utils/zoo.py`, qui lit ce
+# fichier.
 
 
 # %%
@@ -1109,12 +1070,11 @@ del known, light
 #               metrics=["accuracy"])
 # ```
 #
-# Exécutons-le, avec `weights=None` au lieu des poids d'ImageNet, qu'il faudrait télécharger.
+# Sans les poids d'ImageNet, qu'il faudrait télécharger, sa base est le réseau de Keras que nous
+# venons de comparer, moins sa tête : reprenons-le, et exécutons la suite.
 
 # %%
-base_model = keras.applications.EfficientNetB4(
-    weights=None, include_top=False, input_shape=(380, 380, 3)
-)
+base_model = keras.Model(published.input, published.get_layer("top_activation").output)
 x = base_model.output
 x = layers.GlobalAveragePooling2D()(x)
 x = layers.Dense(1024, activation="relu")(x)
@@ -1125,11 +1085,6 @@ print(f"{number(model.count_params(), 0)} paramètres")
 assert model.count_params() == 19_520_105
 verdict("effnet-code-classes", model.output_shape[-1])
 
-# %% [markdown]
-# « **GlobalAveragePooling2D** réduit la dimensionnalité après les blocs MBConv » : d'une carte à un
-# vecteur.
-
-# %%
 maps, vector = base_model.output_shape[1:], model.layers[-3].output.shape[1:]
 print(f"{maps} → {vector}")
 verdict("effnet-code-features", maps)
@@ -1137,7 +1092,7 @@ verdict("effnet-code-pooling", int(np.prod(maps) / np.prod(vector)))
 
 # %% [markdown]
 # Une base qui sert « pour extraire les caractéristiques » n'a pas à apprendre ; le document ne la
-# gèle pas. Gelons-la : il ne reste que la tête, dix fois moins de paramètres.
+# gèle pas. Gelée, elle ne laisse à apprendre que la tête, dix fois moins de paramètres.
 
 # %%
 base_model.trainable = False
@@ -1148,7 +1103,8 @@ verdict("effnet-code-head", free + base_model.count_params() == model.count_para
 
 # %% [markdown]
 # La perte `categorical_crossentropy` attend des étiquettes **un parmi dix** : un vecteur de dix
-# nombres, un seul 1. Avec des étiquettes entières, elle s'arrête.
+# nombres, un seul 1. Avec des étiquettes entières, elle s'arrête ; il faudrait alors
+# `sparse_categorical_crossentropy`. Le document ne montre aucune donnée.
 
 # %%
 labels = np.array([3, 7])
@@ -1160,28 +1116,19 @@ print(f"une étiquette : {one_hot[0].astype(int)}")
 print(f"perte : {number(float(ops.mean(loss(one_hot, answers))), 3)} = log 10")
 
 # %% [markdown]
-# `sparse_categorical_crossentropy` accepterait les entiers. Le document ne montrant aucune donnée,
-# les deux choix restent ouverts.
-#
-# Reste sa dernière ligne, le journal du téléchargement : « 71686520/71686520 ». Quatre octets par
-# paramètre de la base en font l'essentiel. Écrivons ces poids dans un fichier, pour voir ce que le
-# format ajoute.
+# Reste sa dernière ligne, le journal du téléchargement : « 71686520/71686520 ». Est-ce la taille
+# des poids, à quatre octets par paramètre ?
 
 # %%
-with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / "base.weights.h5"
-    base_model.save_weights(path)
-    size = path.stat().st_size
 bare = 4 * base_model.count_params()
 verdict("effnet-log-size", bare)
-print(f"les seuls poids : {number(bare, 0)} octets ; notre fichier : {number(size, 0)}")
 print(f"le journal, de plus que les poids : {percent(71_686_520 / bare - 1, 1)}")
-del base_model, model, output, x
+del base_model, model, output, published, x
 keras.utils.clear_session()
 
 # %% [markdown]
-# Le journal dépasse à peine les poids seuls : le reste est ce que le format HDF5 ajoute, des noms
-# et des en-têtes. C'est bien B4, sans sa dernière couche (avec elle, il faudrait 9 % de plus).
+# Le journal dépasse à peine les poids seuls : le reste, des noms et des en-têtes, vient du format
+# du fichier. C'est bien B4, sans sa dernière couche (avec elle, il faudrait 9 % de plus).
 
 # %% [markdown]
 # ## La mise à l'échelle composée
@@ -1193,21 +1140,21 @@ keras.utils.clear_session()
 # > $\text{Resolution} = \alpha^k$, $\quad\text{Width} = \beta^k$, $\quad\text{Depth} = \gamma^k$
 #
 # « où $\alpha$, $\beta$ et $\gamma$ sont des constantes définies pour maintenir un équilibre entre
-# ces trois paramètres ». Il n'en donne ni la valeur, ni la contrainte. Dans l'article (Tan et Le,
-# 2019), les rôles sont autres :
+# ces trois paramètres ». Il n'en donne ni la valeur, ni la contrainte. Dans
+# [l'article](https://arxiv.org/abs/1905.11946) (2019), les rôles sont autres :
 #
 # $$d = \alpha^\varphi, \qquad w = \beta^\varphi, \qquad r = \gamma^\varphi,$$
 #
 # $$\alpha\,\beta^2\,\gamma^2 \approx 2, \qquad \alpha, \beta, \gamma \ge 1,$$
 #
-# où $d$ multiplie la profondeur, $w$ la largeur, $r$ le côté de l'image. L'article trouve
-# $\alpha = 1{,}2$, $\beta = 1{,}1$ et $\gamma = 1{,}15$. La contrainte se lit ainsi : le coût croît
-# comme $d\,w^2 r^2$ ; augmenter $\varphi$ de 1 devrait donc le doubler. Vérifions cette loi.
+# où $d$ multiplie la profondeur, $w$ la largeur, $r$ le côté de l'image, avec $\alpha = 1{,}2$,
+# $\beta = 1{,}1$ et $\gamma = 1{,}15$. Le coût croît comme $d\,w^2 r^2$ ; augmenter $\varphi$ de 1
+# devrait donc le doubler.
 #
 # ### Compter sans construire
 #
-# Pour étudier des réseaux agrandis, inutile de les bâtir, jusqu'à soixante millions de paramètres :
-# le plan suffit. Voici le compte d'un bloc, puis du réseau, en arithmétique seule.
+# Pour étudier des réseaux agrandis, jusqu'à soixante millions de paramètres, le plan suffit. Voici
+# le compte d'un bloc, puis du réseau, en arithmétique seule.
 
 
 # %%
@@ -1246,8 +1193,8 @@ print(
 assert (blocks, parameters, cost) == (found, 19_466_823, total)
 
 # %% [markdown]
-# Les trois nombres sont ceux du réseau construit plus haut. Le compte se trompe-t-il ailleurs ? En
-# profil complet, nous construisons les huit réseaux, les nôtres et ceux de Keras ; le profil rapide
+# Ce sont les nombres du réseau construit plus haut. Le compte se trompe-t-il ailleurs ? En profil
+# complet, nous construisons les huit réseaux, les nôtres et ceux de Keras ; le profil rapide
 # reprend ce résultat.
 
 # %%
@@ -1284,8 +1231,7 @@ for variant, row in family.values.items():
 print("comptés, construits et de Keras, tous égaux :", ", ".join(family.values))
 
 # %% [markdown]
-# Pour chacun, les trois comptes coïncident, poids par poids. La suite peut donc venir de
-# l'arithmétique seule.
+# Pour chacun, les trois comptes coïncident. La suite peut donc venir de l'arithmétique seule.
 #
 # ### La loi de coût
 #
@@ -1314,11 +1260,8 @@ runtime.show_table(("agrandir", "blocs", "opérations (M)", "d w² r²", "compt�
 # %% [markdown]
 # La loi tient à quelques centièmes. En profondeur, le coût fait un peu plus que doubler : un bloc
 # ajouté à un étage n'a pas le prix du premier. En largeur, un peu moins : les convolutions par
-# canal croissent comme $w$, non $w^2$, et les canaux sont arrondis. Même $\varphi = 1$ fait plus
-# que doubler B0 : l'arrondi des blocs vers le haut suffit (23, au lieu de 19), et les côtés des
-# cartes s'arrondissent aussi (258 pixels en donnent 9 au bout, au lieu de 8).
-#
-# ### La famille
+# canal croissent comme $w$, non $w^2$. Et $\varphi = 1$ fait plus que doubler B0, à cause des
+# arrondis : 23 blocs au lieu de 19, des cartes de 9 points au lieu de 8.
 #
 # Voici les huit membres de la famille, comptés de la même façon.
 
@@ -1343,14 +1286,14 @@ grown = [large > small for large, small in zip(b4[:3], b0[:3])]
 verdict("effnet-b4-larger", all(grown))
 
 # %% [markdown]
-# Chaque réseau diffère des autres par ses canaux ou ses blocs ; mais pas toujours par les deux : B0
+# Chaque réseau diffère des autres par ses canaux ou ses blocs, mais pas toujours par les deux : B0
 # et B1 ont les mêmes canaux, B1 et B2 les mêmes nombres de blocs.
 #
 # ### Des puissances, vraiment ?
 #
-# Si la formule était appliquée à la lettre, chaque coefficient publié serait une puissance de sa
-# constante, avec le *même* exposant $\varphi$ pour les trois. Calculons l'exposant que chacun
-# suppose : $\varphi = \ln d / \ln \alpha$, et de même pour les autres.
+# À la lettre, chaque coefficient publié serait une puissance de sa constante, avec le *même*
+# exposant $\varphi$ pour les trois. Calculons l'exposant que chacun suppose :
+# $\varphi = \ln d / \ln \alpha$, et de même pour les autres.
 
 
 # %%
@@ -1369,13 +1312,11 @@ runtime.show_table(("réseau", "φ de d", "φ de w", "φ de r"), rows)
 
 # %% [markdown]
 # Les trois exposants ne s'accordent que pour B2, qui est le $\varphi = 1$ de l'article. Ensuite, la
-# profondeur prend du retard : pour B4, 3,2 contre 3,5 et 3,8. Les coefficients publiés ne sont donc
-# pas la formule seule, et l'article ne dit pas comment il les a arrondis. Aucun $\varphi$ entier ne
-# donne B4 : « $\varphi = 4$ pour B4 » est une idée commode, et fausse.
+# profondeur prend du retard : pour B4, 3,2 contre 3,5 et 3,8. « $\varphi = 4$ pour B4 » est une
+# idée commode, et fausse.
 #
-# Les exposants permettent aussi de juger la version du document. Il y a six façons d'attribuer les
-# trois constantes aux trois dimensions. La bonne est celle qui accorde le mieux les exposants, de
-# B2 à B7.
+# Jugeons maintenant la version du document. Il y a six façons d'attribuer les trois constantes aux
+# trois dimensions ; la bonne est celle qui accorde le mieux les exposants, de B2 à B7.
 
 
 # %%
@@ -1399,8 +1340,8 @@ verdict("effnet-compound-formula", min(readings, key=lambda name: readings[name]
 
 # %% [markdown]
 # L'attribution de l'article l'emporte nettement. Celle du document est la dernière ligne, `d = γ`,
-# `w = β`, `r = α`. Remarquez qu'elle respecte la contrainte, et même mieux : 2,00 au lieu de 1,92.
-# La contrainte seule ne distingue donc pas les deux. Ce sont deux réseaux différents, pourtant.
+# `w = β`, `r = α`. Elle respecte la contrainte, et même mieux : 2,00 au lieu de 1,92. Ce sont
+# pourtant deux réseaux différents.
 
 # %%
 rows = []
@@ -1416,18 +1357,16 @@ rows.append(("B4 publié", f"{SCALES['B4'].side} px", blocks, size))
 runtime.show_table(("réseau", "côté", "blocs", "paramètres (M) ; opérations (G)"), rows)
 
 # %% [markdown]
-# Avec $\varphi = 4$, la formule du document demande des images de 464 pixels, au lieu de 380, pour
-# un réseau un peu moins profond, et moitié plus d'opérations que B4. Ce n'est pas B4, même si le
-# nombre de paramètres, par hasard, en est tout proche : compter ne suffit pas. Celle de l'article,
-# avec le même exposant, dépasse aussi : B4 est plutôt à $\varphi = 3{,}5$.
+# Avec $\varphi = 4$, la formule du document demande des images de 464 pixels, au lieu de 380, et
+# moitié plus d'opérations que B4. Ce n'est pas B4, même si le nombre de paramètres, par hasard, en
+# est tout proche : compter ne suffit pas.
 #
 # ### D'où viennent les constantes ?
 #
-# L'article les a **cherchées**, sur B0, en une fois : $\varphi = 1$, une grille de $(\alpha, \beta,
-# \gamma)$ qui doublent le coût, un entraînement pour chaque point, et on garde le plus exact. Puis
-# $\varphi$ seul varie. Rejouons cette recherche en petit : un réseau de deux étages MBConv, sur des
-# vêtements réduits à 10 pixels de côté, qu'on agrandit en ajoutant des blocs, des canaux ou des
-# pixels.
+# L'article les a **cherchées**, sur B0 : une grille de $(\alpha, \beta, \gamma)$ qui doublent le
+# coût, un entraînement pour chaque point, et on garde le plus exact. Puis $\varphi$ seul varie.
+# Rejouons cette recherche en petit : un réseau de deux étages MBConv, sur des vêtements réduits à
+# 10 pixels de côté, qu'on agrandit en ajoutant des blocs, des canaux ou des pixels.
 
 
 # %%
@@ -1468,10 +1407,6 @@ def relative_cost(blocks, filters, side):
     return small_cost(blocks, filters, side) / small_cost(*BASE)
 
 
-for plan in (BASE, (4, 13, 13)):
-    assert small_cost(*plan) == multiply_adds(small_network(*plan))
-
-
 def fitted(blocks, side, budget):
     """Le nombre de filtres qui approche le mieux un coût, rapporté à celui de la base."""
     gaps = {
@@ -1496,13 +1431,13 @@ print(
 assert {1, 2, 3} <= set(grown)
 
 # %% [markdown]
-# Le modèle de coût élimine d'avance les trop chers. Entraînons les autres, plusieurs fois : mêmes
-# images, même nombre d'époques, seul le tirage des poids et de l'ordre des images change. Des
-# images d'apprentissage mises de côté les jugent : le test ne choisit rien.
+# Entraînons-les, plusieurs fois : mêmes images, même nombre d'époques, seul le tirage des poids et
+# de l'ordre des images change. Des images d'apprentissage mises de côté les jugent : le test ne
+# choisit rien.
 
 # %%
-SMALL_IMAGES = runtime.pick(quick=32, full=20_000, cpu=2_000)
-SMALL_TESTED = runtime.pick(quick=32, full=10_000, cpu=3_000)
+SMALL_IMAGES = runtime.pick(quick=16, full=20_000, cpu=2_000)
+SMALL_TESTED = runtime.pick(quick=16, full=10_000, cpu=3_000)
 SMALL_EPOCHS = runtime.pick(quick=1, full=10, cpu=4)
 
 
@@ -1543,7 +1478,7 @@ def small_accuracy(plan, seed, judged):
 
 
 # %%
-SEARCH_PLANS = runtime.pick(quick=SEARCHED[:1], full=SEARCHED)
+SEARCH_PLANS = runtime.pick(quick=[(1, 4, 10)], full=SEARCHED)
 SEARCH_SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2), cpu=(0, 1))
 
 
@@ -1574,23 +1509,19 @@ runtime.show_table(("α ; β ; γ", "coût", "exactitude, sans le test"), rows)
 
 # %% [markdown]
 # Élargir seulement donne la meilleure moyenne, approfondir seulement la pire, et leurs graines ne
-# se croisent pas. Les quatre autres sont entre les deux, et se recouvrent. La recherche ne retrouve
-# donc pas ici les constantes de l'article : elle ne dit qu'une chose sûre, qu'un réseau si petit
-# manquait de canaux plus que de couches. Elle montre surtout ce que coûte une telle recherche quand
-# les écarts sont d'un ou deux points : des graines, beaucoup plus que les deux que nous avons pu
-# payer.
+# se croisent pas ; les quatre autres se recouvrent. La recherche ne retrouve donc pas les
+# constantes de l'article : elle dit qu'un réseau si petit manquait de canaux plus que de couches.
+# Elle montre surtout son prix : quand les écarts sont d'un ou deux points, il faut bien plus que
+# nos deux graines.
 #
 # ### Une dimension, ou les trois ?
 #
-# « Contrairement aux méthodes de redimensionnement traditionnelles qui augmentent soit la
-# profondeur, la largeur, soit la résolution de manière isolée, le Compound Scaling ajuste
-# simultanément les trois dimensions. » Est-ce mieux ? Le chapitre 3 l'a essayé avec un petit réseau
-# résiduel : élargir gagnait. Recommençons avec des blocs MBConv et un coût égal à 10 % près :
-# quatre fois celui de la base. La version composée suit les constantes de l'article, avec $\varphi
-# = 2$ : la profondeur et le côté sont multipliés par 1,44 et 1,32, arrondis à 4 blocs et 13
-# pixels ; la largeur fait le compte. Pourquoi pas les constantes que nous venons de trouver ? C'est
-# la règle de l'article que nous jugeons, et notre gagnant, choisi parmi six, peut ne pas agrandir
-# les trois dimensions.
+# Le document oppose aux méthodes qui « augmentent soit la profondeur, la largeur, soit la
+# résolution de manière isolée » une règle qui « ajuste simultanément les trois dimensions ». Est-ce
+# mieux ? Au chapitre 3, avec un petit réseau résiduel, élargir gagnait. Recommençons avec des blocs
+# MBConv et un coût de quatre fois celui de la base, à 10 % près. La version composée suit les
+# constantes de l'article, avec $\varphi = 2$ : la profondeur et le côté sont multipliés par 1,44 et
+# 1,32, arrondis à 4 blocs et 13 pixels ; la largeur fait le compte.
 
 # %%
 SCALED = {  # blocs par étage, filtres, côté
@@ -1630,34 +1561,29 @@ print(f"de la meilleure moyenne à la pire : {number(np.ptp(means), 3)}")
 print(f"d'une graine à l'autre du même réseau : jusqu'à {number(noise, 3)}")
 
 # %% [markdown]
-# C'est une **égalité**. Les moyennes tiennent en deux points, moins que ce qui sépare deux graines
-# du même réseau ; et la base, quatre fois moins chère, n'est même pas dernière. La cause est sans
-# doute la brièveté de l'entraînement : quatre époques de deux mille images ne suffisent pas à
-# employer ce qu'on ajoute. Notre mesure ne donne donc ni tort ni raison au document. Sur ImageNet,
-# avec des entraînements complets, l'article attribue à l'agrandissement composé jusqu'à 2,5 points
-# de plus qu'à celui d'une seule dimension.
+# C'est une **égalité** : les moyennes tiennent en deux points, moins que ce qui sépare deux graines
+# du même réseau, et la base, quatre fois moins chère, n'est même pas dernière. Quatre époques de
+# deux mille images ne suffisent sans doute pas à employer ce qu'on ajoute. Notre mesure ne donne ni
+# tort ni raison au document. Sur ImageNet, avec des entraînements complets, l'article attribue à
+# l'agrandissement composé jusqu'à 2,5 points de plus qu'à celui d'une seule dimension.
 
 # %% [markdown]
 # ## Transférer ce que le réseau sait
 #
-# Le réseau du document n'a encore vu aucune image : continuons. Le [chapitre
-# 4](04_transfer_learning) a déjà montré le cas général : base gelée, affinage, taux
-# d'apprentissage, fuites. Ici, nous regardons ce qui est propre à EfficientNet : son entrée, ses
-# normalisations, sa résolution, sa précision de calcul.
+# Le réseau du document n'a encore vu aucune image. Le [chapitre 4](04_transfer_learning) a montré
+# le cas général : base gelée, affinage, taux d'apprentissage, fuites. Voici ce qui est propre à
+# EfficientNet : son entrée, ses normalisations, sa résolution, sa précision de calcul.
 #
 # ### Quels poids pour quelle mesure
 #
-# Apprendre sur ImageNet coûte des jours de carte graphique : il nous faut des poids publiés. Ceux
-# que ce cours emporte sont ceux de Lite0, que notre code construit (`lite0`). Dans ce chapitre,
-# donc :
+# Apprendre sur ImageNet coûte des jours de carte graphique : il faut des poids publiés. Ce cours
+# emporte ceux de Lite0. Dans ce chapitre, donc :
 #
 # - **B4** porte l'architecture, les coûts et la mémoire ; ses poids sont tirés au hasard ;
 # - **Lite0** porte tout ce qui demande d'avoir appris : le transfert et les usages.
 #
-# Ce que nous mesurons de l'un ne dit pas le niveau de l'autre : sur ImageNet, B4 se trompe moins.
-# Si le fichier manque et si Internet est accessible, Keras fournit les poids de B0. Hors ligne, en
-# profil rapide, Lite0 reçoit des poids au hasard : le code tourne, les exactitudes ne veulent rien
-# dire.
+# Ce que nous mesurons de l'un ne dit pas le niveau de l'autre. En profil rapide, sans le fichier,
+# Lite0 reçoit des poids au hasard : le code tourne, les exactitudes ne veulent rien dire.
 
 
 # %%
@@ -1672,10 +1598,15 @@ def lite_scale(images):
 
 
 # %% [markdown]
-# Une subtilité, pour les poids de B0. Avec `weights="imagenet"`, Keras ajoute au réseau une seconde
-# couche `Rescaling`, qui corrige une racine carrée de trop dans sa couche `Normalization` ([la
+# <details>
+# <summary>Un détail pour les poids de B0 : une couche de plus</summary>
+#
+# Avec `weights="imagenet"`, Keras ajoute au réseau une seconde couche `Rescaling`, qui corrige une
+# racine carrée de trop dans sa couche `Normalization` ([la
 # remarque](https://github.com/tensorflow/tensorflow/issues/49930)). Recopier les poids ne suffit
-# donc pas : nous reportons cette correction dans la variance de la nôtre.
+# pas : `same_input` reporte cette correction dans la variance de la nôtre.
+#
+# </details>
 
 
 # %%
@@ -1722,9 +1653,8 @@ def learned_backbone(side):
 
 
 # %% [markdown]
-# Ce que ces poids apportent se mesure contre le même réseau, poids au hasard. Comme plus haut, ses
-# normalisations doivent avoir vu des images : `calibrated` leur montre des carrés pris dans nos
-# photographies.
+# Ce que ces poids apportent se mesure contre le même réseau, poids au hasard, ses normalisations
+# réglées par `calibrated` sur des carrés de nos photographies.
 
 # %%
 TILES_SEEN = runtime.pick(quick=8, full=64)
@@ -1756,12 +1686,15 @@ def backbone(kind, side):
     return model, prepare
 
 
+backbone = cache(backbone)  # bâtir un réseau prend une seconde : on le garde
+
+
 # %% [markdown]
-# Les petites photographies du chapitre suffisent à ce réseau : il accepte tout côté multiple de 32.
-# Il rend 1 280 caractéristiques par photographie ; `feature_reader` le garde en mémoire.
+# Ce réseau accepte tout côté multiple de 32, et rend 1 280 caractéristiques par photographie ;
+# `feature_reader` le garde en mémoire.
 
 # %%
-SIDE = runtime.pick(quick=64, full=128)
+SIDE = runtime.pick(quick=32, full=128)
 FEATURES = 1280  # caractéristiques que rend B0, comme Lite0
 PACK = 64  # images par lot, hors apprentissage
 
@@ -1787,10 +1720,9 @@ def described(images, side=SIDE, kind="ImageNet"):
 
 
 # %% [markdown]
-# Deux tâches. *Races* : les trois races du chapitre 4, absentes d'ImageNet, environ deux cents
-# photographies chacune. *Espèces* : chat ou chien, toutes races. Chacune est séparée en trois, en
-# gardant les proportions des classes : la moitié pour apprendre, 15 % pour choisir (la validation),
-# 35 % pour juger. Le test ne choisit rien.
+# Deux tâches. *Races* : les trois races du chapitre 4 environ deux cents photographies chacune.
+# *Espèces* : chat ou chien, toutes races. La moitié des photographies sert à apprendre, 15 % à
+# choisir (la validation), 35 % à juger.
 
 
 # %%
@@ -1841,10 +1773,9 @@ for name, task in PET_TASKS.items():
     print(f"{name} : {sizes[0]} pour apprendre, {sizes[1]} et {sizes[2]}")
 
 # %% [markdown]
-# Une sonde juge des caractéristiques : une régression logistique. Au chapitre 4, elle les centrait
-# et les réduisait d'abord. Ici, elle ramène plutôt chaque image à un vecteur de **longueur 1** : la
-# section sur le petit nombre d'images dira pourquoi. Une base gelée donne toujours les mêmes
-# caractéristiques : `pet_features` ne les calcule qu'une fois.
+# Une sonde juge des caractéristiques : une régression logistique, qui ramène chaque image à un
+# vecteur de **longueur 1** (la section *Peu d'images* dira pourquoi). `pet_features` ne calcule
+# qu'une fois les caractéristiques d'une base gelée.
 
 
 # %%
@@ -1883,11 +1814,11 @@ def with_interval(share, n):
 
 
 # %% [markdown]
-# Première question, la plus simple : *chat ou chien* ? « Classifier des images de chiens, chats »,
-# propose le document. Attention au piège : nos photographies viennent surtout de trois races. Qu'a
-# appris la sonde, l'espèce ou ces trois races ? Deux autres sondes jugent donc des races qu'elles
-# n'ont **jamais vues** : l'une a appris sur les trois races, l'autre sur les autres races, par
-# paquets (une race est tout entière dans l'apprentissage, ou tout entière dans le test).
+# « Classifier des images de chiens, chats », propose le document. Nos photographies viennent
+# surtout de trois races : qu'apprend la sonde, l'espèce ou ces races ? Deux autres sondes jugent
+# donc des races qu'elles n'ont **jamais vues** : l'une a appris sur les trois races, l'autre sur
+# les autres races, par paquets (une race est tout entière dans l'apprentissage, ou tout entière
+# dans le test).
 
 
 # %%
@@ -1940,29 +1871,24 @@ print(f"trois races : {shown['n_known']} images ; les autres : {shown['n_new']}"
 verdict("effnet-use-classification", species.full and species.full["accuracy"])
 
 # %% [markdown]
-# L'exactitude de la première sonde est flatteuse : 97 %. La deuxième montre pourquoi il faut s'en
-# méfier. Avec 599 photographies de trois races, elle n'a qu'appris à séparer deux chats d'un
-# bouledogue : sur d'autres races, elle tombe à 71 %. La troisième, avec moins de 80 photographies
-# mais une vingtaine de races, en reconnaît 94 % chez des races qu'elle n'a jamais vues.
-# L'information était bien dans les caractéristiques (ImageNet contient plus de cent races de
-# chiens, et quelques chats) ; c'est la **variété** des exemples qui manquait, pas leur nombre.
-#
-# La suite emploie les trois races, plus difficiles à distinguer.
+# La première sonde donne 97 %, et c'est flatteur. La deuxième n'a appris, avec 599 photographies de
+# trois races, qu'à séparer deux chats d'un bouledogue : sur d'autres races, elle tombe à 71 %. La
+# troisième, avec moins de 80 photographies mais une vingtaine de races, atteint 94 % chez des races
+# qu'elle n'a jamais vues. C'est la **variété** des exemples qui manquait, pas leur nombre. La suite
+# emploie les trois races, plus difficiles à distinguer.
 #
 # ### La préparation : diviser deux fois
 #
-# Bien des tutoriels divisent les pixels par 255. EfficientNet, dans Keras, le fait
-# **lui-même** : ses deux premières couches sont `Rescaling` et `Normalization`. Il attend donc des
-# octets de 0 à 255. Donnons à la seconde la moyenne et l'écart type d'ImageNet, et regardons ce
-# qu'elles rendent, selon ce que l'on a fait avant.
+# Bien des tutoriels divisent les pixels par 255. EfficientNet, dans Keras, le fait **lui-même** :
+# ses deux premières couches sont `Rescaling` et `Normalization`. Donnons à la seconde la moyenne et
+# l'écart type d'ImageNet, et regardons ce qu'elles rendent, selon ce que l'on a fait avant.
 
 # %%
-entrance = efficientnet("B0", side=64, top=False)
-norm = entrance.get_layer("normalization")
-norm.adapt_mean.assign([0.485, 0.456, 0.406])
-norm.adapt_variance.assign(np.square([0.229, 0.224, 0.225]))
-norm.finalize_state()
-entrance = keras.Model(entrance.input, norm.output)
+inputs = keras.Input((64, 64, 3))
+norm = layers.Normalization(
+    mean=[0.485, 0.456, 0.406], variance=np.square([0.229, 0.224, 0.225])
+)
+entrance = keras.Model(inputs, norm(layers.Rescaling(1 / 255)(inputs)))
 picture = photographs["chelsea"][:256, 100:356].astype("float32")
 picture = ops.convert_to_numpy(ops.image.resize(picture, (64, 64)))[None]
 
@@ -1975,7 +1901,8 @@ for name, given in (("octets", picture), ("divisés par 255", picture / 255)):
 runtime.show_table(("entrée", "minimum", "maximum", "écart type par couleur"), rows)
 assert contrast["divisés par 255"] < 0.01 < 0.1 < contrast["octets"]
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : ce que voit la première convolution
 figures.show(
     figures.grid(
         [(image[0] + 2.2) / 5 for image in seen.values()],
@@ -1988,12 +1915,12 @@ figures.show(
 )
 
 # %% [markdown]
-# Divisée deux fois, toute photographie devient un rectangle noir. Aucune erreur ne le signale. Avec
-# Lite0, c'est **l'inverse** : son réseau ne contient pas de mise à l'échelle, il faut la faire.
-# Deux réseaux presque jumeaux, deux consignes opposées : lisez celle du vôtre.
+# Divisée deux fois, toute photographie devient un rectangle noir, et aucune erreur ne le signale.
+# Avec Lite0, c'est **l'inverse** : son réseau ne contient pas de mise à l'échelle, il faut la
+# faire. Deux réseaux presque jumeaux, deux consignes opposées : lisez celle du vôtre.
 #
-# Que coûte l'erreur ? Deux mesures : quand elle est faite partout, ce que la sonde peut compenser ;
-# quand elle ne l'est qu'au test.
+# Que coûte l'erreur ? Quand elle est faite partout, la sonde peut la compenser ; quand elle ne
+# l'est qu'au test, non.
 
 
 # %%
@@ -2032,20 +1959,19 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# La bonne préparation donne 93 %. Les images divisées deux fois, partout, n'en laissent que la
-# moitié de justes ; au test seulement, une sur trois : le hasard. L'oubli coûte moins, et c'est ce
-# qui le rend sournois : une exactitude de 73 % passe pour celle d'une tâche difficile. Avant
-# d'accuser le réseau, regardez le minimum et le maximum de ce qu'il reçoit.
+# La bonne préparation donne 93 %. Les images divisées deux fois, partout, en laissent la moitié de
+# justes ; au test seulement, une sur trois : le hasard. L'oubli est plus sournois : une exactitude
+# de 73 % passe pour celle d'une tâche difficile. Avant d'accuser le réseau, regardez le minimum et
+# le maximum de ce qu'il reçoit.
 #
 # ### Deux phases
 #
 # La recette est celle du chapitre 4 : la tête apprend seule sur une base gelée, puis la fin de la
-# base se libère, à petit pas, ses normalisations restant gelées. Posons-lui deux questions
-# nouvelles : et si les **normalisations** se libéraient aussi ? Que vaut la tête du **document** ?
+# base se libère, à petit pas, ses normalisations restant gelées. Et si les **normalisations** se
+# libéraient aussi ? Que vaut la tête du **document** ?
 #
-# Coupons Lite0 après son cinquième étage. Le début reste gelé : ses cartes, elles
-# aussi, se calculent une fois. La fin (deux étages et la dernière convolution) garde les trois
-# quarts des paramètres, et coûte peu : ses cartes sont petites.
+# Coupons Lite0 après son cinquième étage. Le début reste gelé : ses cartes se calculent une fois.
+# La fin garde plus des trois quarts des paramètres, et coûte peu : ses cartes sont petites.
 
 # %%
 CUT = "block5c_add"
@@ -2071,8 +1997,7 @@ total = front.count_params() + tail.count_params()
 print(f"dans la fin : {percent(tail.count_params() / total)} des paramètres")
 
 # %% [markdown]
-# Deux têtes : une couche dense (linéaire, donc), et celle du document, qui passe par 1 024
-# neurones.
+# Deux têtes : une couche dense, et celle du document, qui passe par 1 024 neurones.
 
 # %%
 HEADS = {"linéaire": (), "du document": (1024,)}
@@ -2194,7 +2119,8 @@ def two_phases_run():
 
 phases = experiment("two_phases", two_phases_run)
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : les deux phases, époque par époque
 shown = phases.values["runs"]
 joined = {
     name: np.concatenate([rows["first"], rows["second"]], axis=1)
@@ -2228,19 +2154,18 @@ gains = np.subtract(shown["recette"]["tuned"], shown["recette"]["frozen"])
 print("gain de la seconde phase, par graine :", " ; ".join(number(g, 3) for g in gains))
 
 # %% [markdown]
-# La tête seule monte vite, et fait presque tout. La seconde phase de la recette apporte un point à
-# chacune des trois graines : deux images de plus. Les deux autres variantes n'y gagnent rien, et la
-# tête du document, avec plus de trois cents fois plus de paramètres que la tête linéaire, y perd un
-# peu. Mais l'intervalle compte quatre points de part et d'autre : deux cents images de test ne
-# départagent pas les trois variantes. Avec trois cents images pour apprendre, la base gelée
-# suffit ; l'affinage demanderait plus d'images, ou une tâche plus lointaine.
+# La tête seule fait presque tout. La seconde phase de la recette apporte un point à chacune des
+# trois graines : deux images de plus. Les deux autres variantes n'y gagnent rien ; la tête du
+# document, trois cents fois plus lourde que l'autre, y perd un peu. Mais l'intervalle compte quatre
+# points de part et d'autre : deux cents images de test ne départagent pas les variantes. Avec trois
+# cents images pour apprendre, la base gelée suffit.
 #
 # ### Et si l'on suivait le document jusqu'au bout ?
 #
-# Ajoutons la ligne qui manque au code du document : `fit`. Toute la base est libre, normalisations
-# comprises ; la tête part du hasard ; Adam garde son taux, 0,001. Comparons avec le **même** réseau
-# parti de poids au hasard. (Ses normalisations suivent alors plus vite, `momentum=0.9` : elles
-# partent de rien.)
+# Ajoutons au code du document la ligne qui lui manque : `fit`. Toute la base est libre,
+# normalisations comprises ; la tête part du hasard ; Adam garde son taux, 0,001. Comparons avec le
+# **même** réseau parti de poids au hasard (ses normalisations suivent alors plus vite,
+# `momentum=0.9`).
 
 # %%
 WHOLE_EPOCHS = runtime.pick(quick=1, full=30, cpu=6)
@@ -2276,7 +2201,8 @@ def whole_run():
 
 whole = experiment("whole_network", whole_run)
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : tout le réseau apprend
 shown = whole.values["runs"]
 recipe = np.mean(phases.values["runs"]["recette"]["second"], axis=0)[-1]
 fig = figures.curves(
@@ -2306,15 +2232,13 @@ runtime.show_table(
 # %% [markdown]
 # Les poids d'ImageNet, ainsi maltraités, donnent 84 % ; la recette, bien moins chère, 92. La
 # première époque est la meilleure : la suite défait ce qu'ImageNet avait appris. À partir de zéro,
-# 47 %, pour un hasard d'un tiers : six époques de trois cents images ne suffisent pas à un réseau
-# de trois millions de paramètres. (Une graine de chaque.) Rien ici n'est propre au document : c'est
-# ce que fait tout code qui compile et entraîne d'un trait.
+# 47 %, pour un hasard d'un tiers : six époques de trois cents images ne suffisent pas à trois
+# millions de paramètres. (Une graine de chaque.)
 #
 # ### La résolution : ce qu'elle coûte, ce qu'elle rapporte
 #
 # La mise à l'échelle composée agrandit aussi l'image. Mesurons cette dimension seule, sur la base
-# gelée : la même sonde, à cinq côtés. Le coût se calcule (les opérations, comme au
-# [chapitre 3](03_architectures)) et se mesure (le temps, par lots de 32).
+# gelée : la même sonde, à cinq côtés, avec les opérations et le temps, par lots de 32.
 
 
 # %%
@@ -2332,7 +2256,7 @@ def milliseconds(model, x):
 
 
 # %%
-SIDES = runtime.pick(quick=(64,), full=(64, 96, 128, 160, 224))
+SIDES = runtime.pick(quick=(32,), full=(64, 96, 128, 160, 224))
 TIMED_PHOTOGRAPHS = runtime.pick(quick=2, full=64)
 
 
@@ -2370,44 +2294,20 @@ runtime.show_table(
     ],
 )
 
-# %%
-fig = figures.curves(
-    {"Lite0 gelé, sonde": [row["accuracy"] for row in shown["rows"]]},
-    x=[row["millions"] for row in shown["rows"]],
-    xlabel="millions d'opérations par image",
-    ylabel="exactitude de test",
-)
-for row in shown["rows"]:
-    label = {"textcoords": "offset points", "xytext": (0, 9), "ha": "center"}
-    place = (row["millions"], row["accuracy"])
-    fig.axes[0].annotate(f"{row['side']} px", place, fontsize=11, **label)
-fig.axes[0].margins(0.1, 0.18)
-figures.show(
-    fig,
-    alt="Exactitude de test selon le coût d'une image : "
-    + " ; ".join(
-        f"{row['side']} pixels, {number(row['millions'], 0)} millions d'opérations, "
-        f"{number(row['accuracy'])}"
-        for row in shown["rows"]
-    )
-    + ".",
-)
-
 # %% [markdown]
-# Le coût croît comme la surface : quatre fois plus d'opérations quand le côté double. Le gain, lui,
-# s'épuise : quatorze points de 64 à 128 pixels, trois de 128 à 224, moins que l'incertitude. Une
-# réserve : nos photographies ont au plus 160 pixels de côté. Au-delà, on agrandit sans rien
-# ajouter. Une autre : Lite0 a appris à 224 pixels, et ses filtres attendent des objets de cette
-# taille. La résolution se choisit donc **sur vos images**, par une sonde, avant tout entraînement.
+# Le coût croît comme la surface. Le gain, lui, s'épuise : quatorze points de 64 à 128 pixels, trois
+# de 128 à 224, moins que l'incertitude. Deux réserves : nos photographies ont au plus 160 pixels de
+# côté, et au-delà on agrandit sans rien ajouter ; Lite0 a appris à 224 pixels, et ses filtres
+# attendent des objets de cette taille. La résolution se choisit **sur vos images**, par une sonde,
+# avant tout entraînement.
 #
 # ### Des vêtements agrandis
 #
-# Fashion-MNIST est loin d'ImageNet : des images grises, de 28 pixels de côté. À cette taille,
-# Lite0, qui divise tout par 32, ne garderait qu'un point. Agrandissons-les, répétons le gris sur
-# trois canaux, et comparons trois descriptions : les pixels eux-mêmes ; la sortie de Lite0,
-# moyennée ; ses cartes au point de coupe, **sans** moyenne. Les vêtements sont centrés et cadrés :
-# la place de chaque chose y compte, et la moyenne globale l'efface. (Nous avons choisi cette
-# lecture sur des images d'apprentissage mises de côté.)
+# Fashion-MNIST est loin d'ImageNet : des images grises, de 28 pixels de côté, que nous
+# agrandissons. Comparons trois descriptions : les pixels ; la sortie de Lite0, moyennée ; ses
+# cartes au point de coupe, **sans** moyenne. Les vêtements sont centrés et cadrés : la place de
+# chaque chose y compte, et la moyenne globale l'efface. (Cette lecture a été choisie sur des images
+# d'apprentissage mises de côté.)
 
 # %%
 GARMENT_PIXELS = runtime.pick(quick=32, full=96)
@@ -2475,20 +2375,18 @@ runtime.show_table(
 print(f"{shown['train']} images pour apprendre, {shown['n']} pour juger")
 
 # %% [markdown]
-# À la sortie, et moyennées, les caractéristiques apprises sur un million de photographies ne
-# gagnent que quatre points sur les pixels. Coupé plus tôt, sans effacer les positions, le même
-# réseau en gagne neuf. Deux leçons : la fin du réseau est spécialisée (le chapitre 4 l'avait vu sur
-# des membranes) ; la moyenne globale convient à un objet n'importe où dans l'image, pas à des
-# images toutes cadrées de la même façon.
+# Moyennées à la sortie, les caractéristiques apprises sur un million de photographies ne gagnent
+# que quatre points sur les pixels. Coupé plus tôt, sans effacer les positions, le même réseau en
+# gagne neuf : sa fin est spécialisée, et la moyenne globale ne convient pas à des images toutes
+# cadrées de la même façon.
 #
 # ### Peu d'images
 #
 # « Le modèle est réutilisé pour des tâches spécifiques avec un faible nombre d'images. » Combien
 # faible ? Donnons à la sonde une, deux, cinq… images par classe, tirées au hasard plusieurs fois,
 # et trois descriptions : les caractéristiques de Lite0, celles du **même réseau à poids au
-# hasard**, et les pixels. La deuxième isole ce qui vient d'ImageNet : l'architecture, seule, y
-# suffit-elle ? Une quatrième courbe reprend la première avec la sonde du chapitre 4, qui centre et
-# réduit.
+# hasard**, et les pixels. Une quatrième courbe reprend la première avec la sonde du chapitre 4, qui
+# centre et réduit.
 
 # %%
 SHOTS = runtime.pick(quick=(1, 2), full=(1, 2, 5, 10, 20, 50))
@@ -2547,7 +2445,8 @@ def few_images_run():
 few = experiment("few_images", few_images_run)
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : l'exactitude selon le nombre d'images
 def shots_figure(shots, found, title):
     fig = figures.curves(
         found,
@@ -2600,25 +2499,22 @@ verdict(
 verdict("effnet-new-domains", full and clothes["cartes à la coupe"] - clothes["pixels"])
 
 # %% [markdown]
-# Sur les races, l'effet est saisissant : avec **une** image par classe, la sonde sur Lite0 fait
-# déjà bien mieux que les pixels avec cinquante. L'architecture seule n'y est pour rien : à poids au
-# hasard, elle ne dépasse guère le hasard (un tiers), et reste sous les pixels. Ce qui se transfère
-# est ce qui a été appris.
+# Sur les races, avec **une** image par classe, la sonde sur Lite0 fait déjà bien mieux que les
+# pixels avec cinquante. L'architecture seule n'y est pour rien : à poids au hasard, elle reste sous
+# les pixels. Ce qui se transfère est ce qui a été appris.
 #
 # La façon de lire compte aussi. Centrer et réduire demande la moyenne et l'écart type de 1 280
 # caractéristiques ; sur trois images, ils ne veulent rien dire, et l'on perd 28 points. Ramener
 # chaque vecteur à la longueur 1 n'estime rien. Dès dix images par classe, les deux se valent.
 #
-# Sur les vêtements, le gain existe, mais il faut aller le chercher avant la sortie : moyennée,
-# celle-ci ne devance les pixels que de trois points ; coupées plus tôt, les cartes les devancent de
-# huit, à dix images par classe. « Vers de nouveaux domaines » : oui, et d'autant moins qu'ils sont
-# lointains.
+# Sur les vêtements, à dix images par classe, la sortie moyennée ne devance les pixels que de trois
+# points ; les cartes, coupées plus tôt, de huit. « Vers de nouveaux domaines » : oui, et d'autant
+# moins qu'ils sont lointains.
 #
 # ### Augmenter
 #
-# L'augmentation de données fabrique d'autres vues des mêmes images. Keras en fait des couches,
-# actives à l'entraînement seulement : `RandomFlip`, `RandomRotation`, `RandomZoom`. Elles prennent
-# ici des pixels de 0 à 255, *avant* la préparation.
+# Une couche d'augmentation ([chapitre 4](04_transfer_learning)) fabrique d'autres vues des mêmes
+# images, à l'entraînement seulement. Elle prend ici des pixels de 0 à 255, *avant* la préparation.
 
 # %%
 COPIES = runtime.pick(quick=1, full=8, cpu=4)
@@ -2649,10 +2545,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Le début de la base étant gelé, nous calculons quelques vues par image, une fois, puis reprenons
-# la recette, à nombre de mises à jour à peu près **égal** : s'il y a cinq fois plus d'images,
-# chaque phase a cinq fois moins d'époques, et une au moins. À côté, la sonde, avec dix images par
-# classe : c'est là que l'on attend le plus de l'augmentation.
+# Nous calculons quelques vues par image, une fois, puis reprenons la recette, à nombre de mises à
+# jour à peu près **égal** : cinq fois plus d'images, cinq fois moins d'époques. À côté, la sonde,
+# avec dix images par classe : c'est là que l'on attend le plus de l'augmentation.
 
 
 # %%
@@ -2710,11 +2605,9 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Rien ne bouge au-delà du bruit : un demi-point de plus pour la sonde, un demi de moins pour la
-# recette, quand les graines en séparent trois. Des vues retournées, tournées et rapprochées
-# n'apprennent pas grand-chose à une base gelée : sans doute parce qu'elle a déjà appris, sur
-# ImageNet, à y être à peu près insensible. L'augmentation aide surtout un réseau qui apprend ses
-# premières couches.
+# Rien ne bouge au-delà du bruit. Sans doute la base gelée a-t-elle déjà appris, sur ImageNet, à
+# être insensible à ces vues ; l'augmentation aide surtout un réseau qui apprend ses premières
+# couches.
 #
 # ### La précision mixte
 #
@@ -2722,7 +2615,7 @@ runtime.show_table(
 # garde les **variables** sur quatre, sans quoi les mises à jour, trop petites, se perdraient. Deux
 # formats courants : `float16`, précis mais de faible étendue ; `bfloat16`, de l'étendue de
 # `float32`, avec deux à trois chiffres significatifs. Dans Keras, une ligne suffit, **avant** de
-# construire le réseau.
+# construire le réseau. Essayons-la sur un bloc MBConv.
 
 # %%
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -2749,8 +2642,8 @@ def activation_bytes(model):
 # %%
 rows, sizes = [], []
 for policy in POLICIES[:2]:
-    model = under_policy(policy, lite0, 224)
-    layer = model.get_layer("top_conv")
+    model = under_policy(policy, partial(alone, mbconv, filters=24), 24, 56)
+    layer = model.get_layer("project_conv")
     sizes.append(activation_bytes(model))
     megabytes = number(sizes[-1] / 2**20, 1)
     rows.append((policy, layer.kernel.dtype, layer.compute_dtype, megabytes))
@@ -2759,15 +2652,13 @@ assert sizes[0] == 2 * sizes[1]
 assert keras.config.dtype_policy().name == "float32"
 
 # %% [markdown]
-# Les activations, à 224 pixels, prennent exactement deux fois moins de place (`bfloat16` aussi) ;
-# les poids, autant qu'avant. C'est à l'entraînement que l'on y gagne, puisque toutes les
-# activations y sont gardées.
+# Les activations prennent exactement deux fois moins de place (`bfloat16` aussi) ; les poids,
+# autant qu'avant. C'est à l'entraînement que l'on y gagne.
 #
-# En `float16`, deux précautions. Au-dessous de 0,00000003, un nombre y devient zéro : une
-# probabilité, dont la perte prend le logarithme, ou un gradient. Les **sorties** restent donc en
-# `float32`. Et l'on multiplie la perte par un grand nombre avant la rétropropagation, pour diviser
-# ensuite les gradients, en `float32` : c'est la ***mise à l'échelle de la perte***. Keras s'en
-# charge à la compilation ; `bfloat16` n'en a pas besoin.
+# En `float16`, un nombre au-dessous de 0,00000003 devient zéro : une probabilité, dont la perte
+# prend le logarithme, ou un gradient. Les **sorties** restent donc en `float32`. Et l'on multiplie
+# la perte par un grand nombre avant la rétropropagation, pour diviser ensuite les gradients : c'est
+# la ***mise à l'échelle de la perte***, dont Keras se charge à la compilation.
 
 # %%
 guarded = under_policy("mixed_float16", layers.Activation, "softmax")
@@ -2791,7 +2682,7 @@ assert abs(saved - gradient) < 1e-3 * gradient
 
 # %% [markdown]
 # Que change la précision aux réponses, et au temps ? Lite0 sous trois politiques, les mêmes poids,
-# les mêmes images de test ; la sonde a été entraînée une fois pour toutes en `float32`.
+# les mêmes images de test ; la sonde a été entraînée en `float32`.
 
 # %%
 PRECISE_IMAGES = runtime.pick(quick=2, full=210, cpu=64)
@@ -2844,11 +2735,9 @@ runtime.show_table(
 print(f"{shown['n']} images de {SIDE} pixels")
 
 # %% [markdown]
-# Les caractéristiques changent d'un demi pour cent en `float16`, de cinq en `bfloat16`, dont les
-# nombres ont moins de chiffres ; aucune réponse ne change. Sur cette machine, on **perd** du temps,
-# moitié plus en `float16`, deux fois plus en `bfloat16` : ce processeur calcule mal dans ces
-# formats, ou les convertit. Le gain de vitesse est affaire de carte graphique ; celui de mémoire
-# vaut partout.
+# Les caractéristiques changent d'un demi pour cent en `float16`, de cinq en `bfloat16` ; aucune
+# réponse ne change. Ce processeur y **perd** du temps : il calcule mal dans ces formats, ou les
+# convertit. Le gain de vitesse est affaire de carte graphique ; celui de mémoire vaut partout.
 #
 # ### Des images inhabituelles
 #
@@ -2890,9 +2779,10 @@ CORRUPTIONS = {
     "pénombre": dimmed,
 }
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : les cinq façons d'abîmer une image
 picture = photographs["chelsea"][:256, 100:356].astype("float32")
-picture = ops.convert_to_numpy(ops.image.resize(picture, (128, 128), antialias=True))
+picture = ops.convert_to_numpy(ops.image.resize(picture, (96, 96), antialias=True))
 figures.show(
     figures.grid(
         [spoil(picture[None])[0] / 255 for spoil in CORRUPTIONS.values()],
@@ -2907,10 +2797,10 @@ figures.show(
 # La sonde apprend sur des photographies intactes, et juge des photographies abîmées. Puis deux
 # ajustements :
 #
-# - **refaire les statistiques** des normalisations, sur les images d'apprentissage abîmées, sans
-#   leurs étiquettes ([Li et al.](https://arxiv.org/abs/1603.04779)) ; aucun poids ne change. La
-#   sonde est d'abord la même, puis une sonde **assortie** : elle a appris sur les photographies
-#   intactes, lues par un réseau aux statistiques refaites sur elles ;
+# - **refaire les statistiques** des normalisations, sans étiquettes, sur les images d'apprentissage
+#   abîmées ([Li et al.](https://arxiv.org/abs/1603.04779)). La sonde est d'abord la même, puis une
+#   sonde **assortie**, apprise sur les photographies intactes lues par un réseau aux statistiques
+#   refaites sur elles ;
 # - **réapprendre la tête**, avec les étiquettes, sur les images d'apprentissage abîmées.
 
 
@@ -2986,12 +2876,12 @@ verdict("effnet-non-standard", full and worst(full)[1])
 verdict("effnet-adjustments", full and recovered(full))
 
 # %% [markdown]
-# Le bruit coûte 23 points, le flou 19 ; les couleurs inversées, le gris et la pénombre, deux au
-# plus. Refaire les statistiques **aggrave tout**, même sur des photographies intactes : la sonde ne
-# reconnaît plus les caractéristiques qu'elle avait apprises. Assortie, elle en perd encore dix sur
-# les intactes : ces poids ont appris avec les statistiques d'un million de photographies variées,
-# et celles de trois cents images de trois races leur conviennent moins bien, sans doute parce
-# qu'elles effacent ce que ces images ont en commun. Le remède, utile ailleurs, n'en est pas un ici.
+# Le bruit coûte 23 points, le flou 19 ; le reste, deux au plus. Refaire les statistiques **aggrave
+# tout**, même sur des photographies intactes : la sonde ne reconnaît plus les caractéristiques
+# qu'elle avait apprises. Assortie, elle en perd encore dix : les statistiques d'un million de
+# photographies variées conviennent mieux à ces poids que celles de trois cents images de trois
+# races.
+#
 # Réapprendre la tête, en revanche, rend dix points sur le bruit, six sur le flou, et ne coûte rien
 # sur le reste. Le document a donc raison de prévenir ; mais l'**architecture** n'a pas bougé :
 # c'est la tête qu'il fallait ajuster.
@@ -2999,18 +2889,15 @@ verdict("effnet-adjustments", full and recovered(full))
 # %% [markdown]
 # ## Les usages que le document annonce
 #
-# Le document énumère six usages. Le dernier, l'apprentissage par transfert, vient d'être mesuré.
-# Restent les cinq autres : pour chacun, sa phrase, un petit montage qui marche, ce que donne
-# l'exécution, un verdict. Tous emploient nos blocs : ceux de Lite0, avec ses poids d'ImageNet, ou
-# ceux d'un tout petit réseau. Pas B4 : nous n'avons pas ses poids d'ImageNet, et il serait trop
-# lent ici. Les verdicts portent donc sur la **famille**, pas sur B4.
+# Le document énumère six usages. L'apprentissage par transfert vient d'être mesuré ; voici les cinq
+# autres : pour chacun, sa phrase, un petit montage qui marche, un verdict. Tous emploient nos
+# blocs, ceux de Lite0 ou ceux d'un tout petit réseau : les verdicts portent sur la **famille**, pas
+# sur B4.
 #
 # ### Classer
 #
-# « EfficientNet-B4 a été conçu pour classifier les images dans de nombreuses catégories. Il a été
-# entraîné sur le dataset ImageNet, contenant plus de 1000 classes d'objets variés. » Au chapitre 4,
-# Lite0 a nommé des photographies ; plus haut dans celui-ci, il a servi à reconnaître des animaux.
-# Il ne reste qu'un nombre à vérifier. Comptons les identifiants différents dans la liste
+# « Il a été entraîné sur le dataset ImageNet, contenant plus de 1000 classes d'objets variés. »
+# Nous l'avons vu classer ; reste ce nombre. Comptons les identifiants différents dans la liste
 # d'ImageNet.
 
 # %%
@@ -3024,9 +2911,8 @@ verdict("effnet-use-classes", labels_known)
 
 # %% [markdown]
 # Exactement mille, dans la version d'ImageNet qui sert aux concours, et qu'ont apprise ces poids.
-# (La collection entière compte plus de vingt mille catégories, mais ce ne sont pas elles que B4
-# prédit.) Les noms sont un peu moins nombreux que les identifiants : *crane*, comme « grue », est
-# un oiseau et une machine.
+# (La collection entière compte plus de vingt mille catégories.) Les noms sont un peu moins
+# nombreux : *crane*, comme « grue », est un oiseau et une machine.
 #
 # ### Détecter
 #
@@ -3035,7 +2921,7 @@ verdict("effnet-use-classes", labels_known)
 # classifier plusieurs objets dans une même image. »
 #
 # EfficientDet ajoute deux choses au réseau : un **BiFPN**, qui mélange ses cartes de toutes
-# tailles, et une tête, qui lit le mélange. Construisons les deux, en petit. Les scènes sont
+# tailles, et une tête, qui lit le mélange. Construisons les deux, en petit, pour des scènes
 # dessinées : d'un à trois disques, carrés ou triangles, de 7 à 46 pixels de côté, sur un fond flou
 # et bruité.
 
@@ -3063,7 +2949,8 @@ def filled(kind, u, v):
     return (np.abs(v) <= 1) & (np.abs(u) <= (v + 1) / 2)  # la pointe en haut
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : des formes au hasard, qui ne se touchent pas
 def free_box(rng, taken):
     """Une boîte (x0, y0, x1, y1) qui ne touche presque pas les autres, ou rien."""
     for _ in range(20):
@@ -3096,7 +2983,8 @@ def drawn_scene(seed, most=3):
     return np.clip(image, 0, 255).astype("uint8"), np.array(boxes), np.array(kinds)
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : trois scènes et leurs boîtes
 def outlined(ax, image, boxes, kinds, scores=None):
     """L'image et ses boîtes : la couleur et l'initiale disent la classe."""
     ax.imshow(image)
@@ -3125,21 +3013,17 @@ figures.show(
 )
 
 # %% [markdown]
-# Chaque forme a sa boîte, orange, noire ou mauve, et l'initiale de sa classe. Les triangles sont
-# toujours debout.
-#
 # #### Fondre des cartes de tailles différentes
 #
 # Un réseau rend des cartes de plus en plus petites : les premières savent **où**, les dernières
-# savent **quoi**. Un [FPN](https://arxiv.org/abs/1612.03144) (*feature pyramid network*) remonte
-# les secondes vers les premières, en les agrandissant. Un ***BiFPN*** fait le chemin dans les deux
-# sens, et n'additionne pas sans réfléchir : à chaque nœud, chaque carte $x_i$ reçoit un poids $w_i$
-# appris. L'article appelle cela la ***fusion normalisée rapide*** :
+# savent **quoi**. Un [FPN](https://arxiv.org/abs/1612.03144) (*feature pyramid network*) agrandit
+# les secondes et les remonte vers les premières. Un ***BiFPN*** fait le chemin dans les deux sens ;
+# à chaque nœud, chaque carte $x_i$ reçoit un poids appris $w_i$ :
 #
 # $$y = \sum_i \frac{w_i}{\varepsilon + \sum_j w_j}\, x_i$$
 #
-# avec $w_i \geq 0$, grâce à une ReLU, et $\varepsilon = 0{,}0001$. Un softmax ferait de même, mais
-# coûte plus cher.
+# avec $w_i \geq 0$, grâce à une ReLU, et $\varepsilon = 0{,}0001$, qui évite de diviser par zéro :
+# c'est la ***fusion normalisée rapide***.
 
 
 # %%
@@ -3163,8 +3047,7 @@ class WeightedSum(layers.Layer):
 
 
 # %% [markdown]
-# Comparons-la à un calcul NumPy indépendant, avec des poids dont l'un est négatif : il doit compter
-# pour zéro.
+# Comparons-la à un calcul NumPy, avec un poids négatif : il doit compter pour zéro.
 
 # %%
 rng = np.random.default_rng(0)
@@ -3181,12 +3064,10 @@ assert gap < 1e-5
 assert (parts >= 0).all()
 
 # %% [markdown]
-# La somme n'est pas tout à fait 1 : c'est l'effet de $\varepsilon$, qui évite de diviser par zéro.
-#
-# Une couche de BiFPN sur trois cartes, aux pas de 4, 8 et 16 pixels. Chacune est d'abord ramenée au
-# même nombre de canaux. La carte profonde monte vers la moyenne, puis vers la fine ; la fine
-# redescend vers la moyenne, puis vers la profonde. La carte moyenne reçoit ainsi **trois**
-# entrées : elle-même, ce qui monte, ce qui redescend.
+# Une couche de BiFPN, sur trois cartes aux pas de 4, 8 et 16 pixels, les ramène d'abord au même
+# nombre de canaux. La carte profonde monte vers la moyenne, puis vers la fine ; la fine redescend
+# vers la moyenne, puis vers la profonde. La carte moyenne reçoit ainsi **trois** entrées :
+# elle-même, ce qui monte, ce qui redescend.
 
 
 # %%
@@ -3219,12 +3100,12 @@ def bifpn(fine, middle, deep, channels=32):
 #
 # #### Une tête sans ancre
 #
-# EfficientDet part d'***ancres*** (chapitre 5). Nous prenons plus simple, l'idée de
+# EfficientDet part d'***ancres*** ([chapitre 5](05_unet)). Nous prenons plus simple, l'idée de
 # [CenterNet](https://arxiv.org/abs/1904.07850) : sur une grille de 12 × 12 cases de 8 pixels, la
-# tête donne pour chaque case trois scores, un par classe, « le centre d'un objet de cette classe
-# est ici », et quatre nombres : où est le centre dans la case, et le logarithme de la largeur et de
-# la hauteur. La vérité des scores est une ***carte de centres*** : 1 au centre, et une petite
-# cloche autour, pour ne pas trop punir la case d'à côté.
+# tête donne pour chaque case trois scores, « le centre d'un objet de cette classe est ici », et
+# quatre nombres : la place du centre dans la case, le logarithme de la largeur et de la hauteur. La
+# vérité des scores est une ***carte de centres*** : 1 au centre, et une petite cloche autour, pour
+# ne pas trop punir la case d'à côté.
 
 
 # %%
@@ -3268,23 +3149,6 @@ def boxes_at_peaks(output, keep=10, least=0.05):
 
 
 # %% [markdown]
-# Vérifions que les deux fonctions se répondent : écrire la vérité de cent scènes, la relire,
-# retrouver les boîtes.
-
-# %%
-losses = []
-for seed in range(100):
-    _, boxes, kinds = drawn_scene([1, seed])
-    truth = centre_map(boxes, kinds)
-    scores = np.log(truth[..., :KINDS].clip(1e-6, 1 - 1e-6))
-    scores -= np.log1p(-truth[..., :KINDS].clip(1e-6, 1 - 1e-6))
-    read = boxes_at_peaks(np.concatenate([scores, truth[..., KINDS:-1]], -1), least=0.9)
-    same = box_overlap(boxes, read[0]) * (kinds[:, None] == read[1])
-    losses.extend(same.max(axis=1) < 0.99)
-print(f"boîtes perdues : {sum(losses)} sur {len(losses)}")
-assert np.mean(losses) < 0.01
-
-# %% [markdown]
 # La perte a deux morceaux, divisés par le nombre d'objets : une **perte focale** sur les scores
 # (chapitre 5), adoucie sur les cloches, et l'écart absolu des quatre nombres, aux centres
 # seulement.
@@ -3305,10 +3169,8 @@ def detection_loss(y_true, y_pred):
 
 
 # %% [markdown]
-# Le réseau : la tige et quatre étages de nos MBConv, en petit. Trois variantes, pour savoir ce
-# qu'apporte le BiFPN : la tête lit la carte moyenne seule, ou la carte profonde agrandie, ou le
-# mélange des trois. Les deux premières variantes passent par deux nœuds à une seule entrée ; dans
-# le BiFPN, une carte en traverse d'un à trois.
+# Le réseau : la tige et quatre étages de nos MBConv, en petit. Pour savoir ce qu'apporte le BiFPN,
+# la tête lit la carte moyenne seule, ou la carte profonde agrandie, ou le mélange des trois.
 
 # %%
 DETECTOR_STAGES = (
@@ -3347,16 +3209,15 @@ def detector(fusion="BiFPN"):
     return keras.Model(inputs, outputs, name="detector")
 
 
-for fusion in FUSIONS:
-    print(f"{fusion} : {number(detector(fusion).count_params(), 0)} paramètres")
+print(f"à BiFPN : {number(detector().count_params(), 0)} paramètres")
 
 # %% [markdown]
 # #### La précision moyenne
 #
 # Une détection est juste si elle recouvre un objet de sa classe, pas encore pris, avec une IoU d'au
-# moins un demi. Rangeons toutes celles d'une classe de la plus sûre à la moins sûre : après
-# chacune, un rappel et une précision. L'aire sous cette courbe, où chaque précision est remplacée
-# par la plus haute à rappel au moins égal, est la ***précision moyenne*** (AP) ; sa moyenne sur les
+# moins un demi. Rangeons-les, classe par classe, de la plus sûre à la moins sûre : après chacune,
+# un rappel et une précision. L'aire sous cette courbe, où chaque précision est remplacée par la
+# plus haute à rappel au moins égal, est la ***précision moyenne*** (AP) ; sa moyenne sur les
 # classes, la mAP@.5.
 
 
@@ -3414,7 +3275,8 @@ for name, (boxes, by_hand) in CASES.items():
 
 # %% [markdown]
 # Compter deux fois le même objet ne rapporte rien. Une invention ne coûte que si elle est placée
-# avant une bonne réponse : la confiance compte, pas seulement les boîtes.
+# avant une bonne réponse : la confiance compte aussi. Ajoutons un témoin : des boîtes de taille
+# moyenne, posées au hasard.
 
 
 # %%
@@ -3444,14 +3306,13 @@ def guessed_boxes(truth, seed=0, count=3):
 
 
 # %% [markdown]
-# L'expérience : les trois variantes, sur les mêmes scènes ; la mAP sur des scènes neuves, puis sur
-# celles qui ont plusieurs objets ; et, selon la taille, la part des objets retrouvés avec un score
-# d'au moins 0,3.
+# Comparons les trois variantes sur des scènes neuves : la mAP, partout puis à plusieurs objets, et,
+# selon la taille, la part des objets retrouvés avec un score d'au moins 0,3.
 
 # %%
 TRIED = runtime.pick(quick=FUSIONS[-1:], full=FUSIONS)
-SCENES = runtime.pick(quick=16, full=6000, cpu=1200)
-TEST_SCENES = runtime.pick(quick=8, full=1000, cpu=400)
+SCENES = runtime.pick(quick=4, full=6000, cpu=1200)
+TEST_SCENES = runtime.pick(quick=4, full=1000, cpu=400)
 DETECTION_EPOCHS = runtime.pick(quick=1, full=30, cpu=10)
 DETECTION_SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2), cpu=(0,))
 
@@ -3564,7 +3425,8 @@ verdict(
 # %% [markdown]
 # Trois scènes que le réseau à BiFPN n'a jamais vues, et ses réponses de score au moins 0,3.
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : les boîtes trouvées
 fig, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 2.2))
 counts = []
 for k, (ax, one) in enumerate(zip(axes, detection.values["found"])):
@@ -3580,8 +3442,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Et les poids qu'ont appris les trois nœuds du BiFPN dont la tête dépend. (Le quatrième, vers la
-# carte profonde, n'est lu par personne.)
+# Voici enfin les poids appris par les trois nœuds du BiFPN dont la tête dépend.
 
 # %%
 NODES = {
@@ -3602,36 +3463,26 @@ runtime.show_table(("nœud", "part de chaque carte"), rows)
 
 # %% [markdown]
 # Un réseau de quelques dizaines de milliers de paramètres, parti de zéro, trouve presque tous les
-# objets de plus de 16 pixels, et nomme juste ; les boîtes au hasard ne trouvent rien. Une petite
-# forme sur cinq lui échappe : à ce pas, elles ne couvrent qu'une case ou deux. Lire la seule carte
-# profonde coûte vingt-quatre points de mAP. Mais la carte moyenne seule fait jeu égal avec le BiFPN
-# (une graine, deux millièmes d'écart) : sur ces scènes, ce n'est pas le mélange qui compte, c'est
-# de lire une carte assez fine.
+# objets de plus de 16 pixels, et nomme juste. Une petite forme sur cinq lui échappe : elle ne
+# couvre qu'une case ou deux. Lire la seule carte profonde coûte vingt-quatre points de mAP. Mais la
+# carte moyenne seule fait jeu égal avec le BiFPN (une graine, deux millièmes d'écart), et les poids
+# appris restent proches du partage égal : sur ces scènes, il suffit de lire une carte assez fine.
 #
-# Les poids appris restent proches du partage égal : aucune des trois cartes n'est inutile, aucune
-# ne domine. Sur des scènes aussi simples, la pondération ne peut pas montrer grand-chose ;
-# l'article, sur de vraies photographies, lui attribue un gain de moins d'un demi-point de mAP.
-#
-# Le document a donc raison : la tête et le mélange de cartes suffisent à faire d'un réseau de
-# classification un détecteur. Piétons, véhicules et panneaux demandent de vraies photographies
-# annotées, et beaucoup plus de calcul : nous n'en jugeons pas.
+# Le document a donc raison : une tête et un mélange de cartes font d'un réseau de classification un
+# détecteur. Pour des piétons ou des panneaux, il faut de vraies photographies annotées, et beaucoup
+# plus de calcul : nous n'en jugeons pas.
 # %% [markdown]
-# ### Le même réseau, avec ou sans ImageNet
-#
-# Les usages suivants lisent les cartes d'un réseau **gelé**, celui que rend `backbone` : nos
-# couches avec des poids d'ImageNet, puis les mêmes couches avec des poids au hasard. C'est le
-# second qui dira ce que valent les poids du premier.
-#
 # ### Segmenter
 #
 # « En intégrant EfficientNet-B4 dans des architectures de segmentation (comme **U-Net** ou **FPN**
 # avec EfficientNet comme backbone), il est possible de segmenter des images, c'est-à-dire de
 # classifier chaque pixel d'une image. »
 #
-# L'encodeur d'un U-Net est un réseau de classification sans sa tête. Il suffit donc de lui greffer
-# le décodeur du chapitre 5. Les ***connexions directes*** partent des cartes que le premier bloc
-# d'un étage vient d'élargir, juste avant le pas de 2 qui réduit leur côté : ce sont les plus riches
-# à leur résolution.
+# Les usages suivants lisent les cartes d'un réseau **gelé** : nos couches avec des poids
+# d'ImageNet, puis les mêmes avec des poids au hasard, qui diront ce que valent les premiers. À cet
+# encodeur, greffons le décodeur du chapitre 5. Les ***connexions directes*** partent des cartes que
+# le premier bloc d'un étage vient d'élargir, juste avant le pas de 2 qui réduit leur côté : ce sont
+# les plus riches à leur résolution.
 
 # %%
 SKIP_LAYERS = [f"block{stage}a_expand_activation" for stage in (6, 4, 3, 2)]
@@ -3654,19 +3505,9 @@ def segmenter(encoder, classes=3, filters=(96, 64, 48, 32)):
     return keras.Model(encoder.input, outputs, name="segmenter")
 
 
-# %%
-drawn_unet = segmenter(lite0(64))
-for name in SKIP_LAYERS:
-    print(f"{name} : {drawn_unet.get_layer(name).output.shape[1:]}")
-print(f"sortie : {drawn_unet.output.shape[1:]}")
-
 # %% [markdown]
-# Quatre connexions, puis une dernière transposée : la sortie a bien le côté de l'entrée, et un
-# score par classe en chaque pixel.
-#
-# Les images sont celles du chapitre 6, leurs trimaps aussi. Nous gardons le découpage officiel ;
-# les photographies qui n'y figurent pas servent à apprendre. L'encodeur reste gelé : seul le
-# décodeur apprend, quelques époques, sans augmentation.
+# Les images et les trimaps sont celles du chapitre 6, avec le découpage officiel. Seul le décodeur
+# apprend, quelques époques, sans augmentation.
 
 # %%
 SEGMENT_SIDE = runtime.pick(quick=32, full=128, cpu=64)
@@ -3732,7 +3573,8 @@ runtime.show_table(("encodeur", "IoU moyenne", "animal", "bordure"), rows)
 full = segmentation.full and average_iou(segmentation.full["ImageNet"])
 verdict("effnet-use-segmentation", full and float(np.mean(full)))
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : trois images et leurs segmentations
 here = segmentation.here
 _, (x_test, y_test) = pet_parts()
 every = max(1, len(x_test) // 3)
@@ -3753,10 +3595,9 @@ figures.show(
 
 # %% [markdown]
 # Les poids d'ImageNet font passer l'IoU moyenne de 0,38 à 0,60 ; entre les deux graines, l'écart
-# est de deux centièmes. La bordure, que l'encodeur au hasard ne trouve presque pas, gagne le plus.
-# L'encodeur n'a pourtant vu aucune trimap, et seul un décodeur léger apprend. Au chapitre 6,
-# MobileNetV2 gelé, avec un décodeur bien plus gros et quinze époques, atteint 0,60 d'IoU moyenne au
-# même côté de 64 pixels, et 0,68 une fois affiné et réglé.
+# est de deux centièmes. La bordure, que l'encodeur au hasard ne trouve presque pas, passe de 0,04 à
+# 0,27. Au chapitre 6, MobileNetV2 gelé, avec un décodeur bien plus gros et quinze époques, atteint
+# 0,60 au même côté de 64 pixels, et 0,68 une fois affiné et réglé.
 #
 # ### Reconnaître des visages
 #
@@ -3764,35 +3605,32 @@ figures.show(
 # extraire des représentations de visages qui permettent de reconnaître et de différencier les
 # individus. »
 #
-# La **vérification** demande : ces deux images montrent-elles la même personne ? Nous comparons
-# deux représentations par leur cosinus. Une distance, un seuil : au-dessous, « même personne ».
-# Quand le seuil varie, la part des vraies paires acceptées, selon celle des fausses, trace la
-# ***courbe ROC*** ; son aire, l'**AUC**, est la probabilité qu'une vraie paire soit plus proche
-# qu'une fausse (0,5 : le hasard). Le ***taux d'égale erreur*** est l'erreur au seuil où les deux
-# sortes d'erreur sont égales.
+# La **vérification** demande si deux images montrent la même personne. Nous comparons deux
+# représentations par leur cosinus : au-dessous d'un seuil de distance, « même personne ». Quand le
+# seuil varie, la part des vraies paires acceptées, selon celle des fausses, trace la ***courbe
+# ROC*** ; son aire, l'**AUC**, est la probabilité qu'une vraie paire soit plus proche qu'une fausse
+# (0,5 : le hasard). Le ***taux d'égale erreur*** est l'erreur au seuil où les deux sortes d'erreur
+# sont égales.
 #
-# Deux jeux : des personnes dessinées, et les quarante d'ORL. Les visages d'ORL sont ceux de vraies
-# personnes : ce livre ne les montre pas. Voici trois personnes dessinées.
+# Deux jeux : les quarante personnes d'ORL, que ce livre ne montre pas, et des personnes dessinées.
+# En voici trois.
 
 # %%
-drawn_people = synthetic.identities(n_people=3, n_each=4, seed=8)
+drawn_people = synthetic.identities(n_people=3, n_each=3, seed=8)
 figures.show(
     figures.grid(
-        list(drawn_people.images), columns=4, row_labels=["n° 1", "n° 2", "n° 3"]
+        list(drawn_people.images), columns=3, row_labels=["n° 1", "n° 2", "n° 3"]
     ),
-    alt="Trois personnes dessinées, quatre images de chacune : la pose, la lumière, le fond et le "
+    alt="Trois personnes dessinées, trois images de chacune : la pose, la lumière, le fond et le "
     "sourire changent, pas les traits.",
 )
 
 # %% [markdown]
 # Quatre représentations : les pixels d'une vignette ; leurs composantes principales (PCA),
-# c'est-à-dire leurs coordonnées sur les soixante directions où les visages connus varient le plus,
-# l'idée des [*eigenfaces*](https://doi.org/10.1162/jocn.1991.3.1.71) de 1991 ; le réseau au
-# hasard ; le réseau d'ImageNet.
-#
-# Des visages, rien n'est appris que deux choses : une moyenne à retrancher, et les directions de la
-# PCA. Toutes deux viennent de la première moitié des personnes ; on juge sur les autres, que rien
-# n'a vues.
+# c'est-à-dire leurs coordonnées sur les soixante directions où les visages connus varient le plus
+# ([*eigenfaces*](https://doi.org/10.1162/jocn.1991.3.1.71), 1991) ; le réseau au hasard ; le réseau
+# d'ImageNet. La première moitié des personnes donne une moyenne à retrancher et les directions de
+# la PCA ; on juge sur les autres.
 
 # %%
 PEOPLE = runtime.pick(quick=4, full=40)
@@ -3820,10 +3658,10 @@ def face_vectors(images, known, networks):
 
 
 # %% [markdown]
-# Vingt personnes, c'est peu : quelle part du résultat tient à elles ? Nous retirons les
-# **personnes** au sort, avec remise, cent fois ou plus (***bootstrap***) : une paire compte autant
-# de fois que ses personnes sont tirées. Retirer les paires elles-mêmes donnerait des intervalles
-# trop étroits, car une même personne est dans près de deux mille paires.
+# Vingt personnes, c'est peu. Pour savoir ce qui tient à elles, nous retirons les **personnes** au
+# sort, avec remise, cent fois ou plus (***bootstrap***) : une paire compte autant de fois que ses
+# personnes sont tirées. Retirer les paires elles-mêmes donnerait des intervalles trop étroits, car
+# une même personne est dans près de deux mille paires.
 
 
 # %%
@@ -3893,7 +3731,8 @@ for group, found in faces.values.items():
         (SHOWN_FACES[group], "AUC", "intervalle à 95 %", "égale erreur"), rows
     )
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : les courbes ROC
 found = faces.values["ORL"]
 fig = figures.curves(
     {name: one["tar"] for name, one in found.items()},
@@ -3919,29 +3758,25 @@ verdict("effnet-use-faces", found and found["ImageNet"]["auc"])
 
 # %% [markdown]
 # Sans avoir jamais appris de visage, le réseau d'ImageNet sépare les personnes mieux que les
-# pixels : sur ORL, le taux d'égale erreur tombe de 18 à 7 %, et l'intervalle de la différence, tiré
-# sur les mêmes personnes, est loin de zéro. Sur les visages dessinés, de 19 à 4 %. La PCA ne fait
-# ni mieux ni moins bien que les pixels qu'elle résume. Les mêmes couches au hasard font bien moins
-# que les pixels : ce n'est pas l'architecture qui reconnaît, c'est ce qu'elle a appris ailleurs. Le
-# document a donc raison sur ce point. Mais une erreur sur quinze, sur des portraits posés et bien
-# éclairés, ne fait pas un « système de sécurité » : le chapitre 9 apprend pour de bon à
-# reconnaître.
+# pixels : sur ORL, le taux d'égale erreur tombe de 18 à 7 %, et l'intervalle de la différence est
+# loin de zéro. Les mêmes couches au hasard font bien moins : ce n'est pas l'architecture qui
+# reconnaît, c'est ce qu'elle a appris ailleurs.
 #
-# L'exemple du document, « identification d'empreintes digitales ou d'iris », ne se vérifie pas
-# ici : nous n'avons pas d'images de ce genre que l'on puisse distribuer, et des empreintes
-# dessinées ne prouveraient rien sur de vraies.
+# Mais une erreur sur quinze, sur des portraits posés et bien éclairés, ne fait pas un « système de
+# sécurité » : le [chapitre 9](09_arcface) apprend pour de bon à reconnaître. L'autre exemple du
+# document, « identification d'empreintes digitales ou d'iris », ne se vérifie pas ici, faute
+# d'images que l'on puisse distribuer.
 # %% [markdown]
 # ### Améliorer une image
 #
 # « Certaines applications utilisent EfficientNet-B4 pour améliorer la qualité d'images (en
 # super-résolution, réduction de bruit) ou pour détecter des anomalies. »
 #
-# Un réseau de classification jette ce qu'il faudrait ici garder : B4 ramène 380 pixels à 12 cases
-# de côté. Ses **blocs**, eux, servent : sans pas, un MBConv garde la taille. Nous en empilons
-# quatre, entre deux convolutions, et ajoutons leur sortie à l'image reçue : le réseau n'a qu'à
-# apprendre la **correction**. Ni pas, ni bloc SE : sa moyenne sur toute la carte changerait avec la
-# taille de l'image, et nous apprendrons sur des tuiles. La dernière convolution part de zéro :
-# avant d'apprendre, le réseau rend l'image telle quelle.
+# B4 ramène 380 pixels à 12 cases de côté : il jette ce qu'il faudrait garder. Mais sans pas, un
+# MBConv garde la taille. Nous en empilons quatre, entre deux convolutions, et ajoutons leur sortie
+# à l'image reçue : le réseau n'a qu'à apprendre la **correction**. Pas de bloc SE : sa moyenne
+# changerait avec la taille de l'image, et nous apprenons sur des tuiles. La dernière convolution
+# part de zéro : avant d'apprendre, le réseau rend l'image telle quelle.
 
 
 # %%
@@ -3961,11 +3796,11 @@ assert np.abs(unchanged - picture).max() < 1e-6
 print(f"{number(restorer().count_params(), 0)} paramètres")
 
 # %% [markdown]
-# Deux tâches, le même réseau, entraîné à part pour chacune. La **super-résolution** : l'image est
-# réduite de moitié, puis agrandie par interpolation **bicubique**, le point de comparaison ; au
-# réseau de rendre les détails. Le **bruit** : un bruit gaussien d'écart type 25 sur 255 ; les
-# points de comparaison sont un filtre gaussien, dont la largeur est choisie sur les tuiles
-# d'entraînement, et un filtre médian. Quatre photographies pour apprendre, deux autres pour juger.
+# Deux tâches, apprises à part. La **super-résolution** : l'image est réduite de moitié, puis
+# agrandie par interpolation **bicubique**, le point de comparaison. Le **bruit** : un bruit
+# gaussien d'écart type 25 sur 255 ; les points de comparaison sont un filtre médian, et un filtre
+# gaussien dont la largeur est choisie sur les tuiles d'entraînement. Quatre photographies pour
+# apprendre, deux autres pour juger.
 
 # %%
 LEARNED_ON = ("chelsea", "rocket", "galaxies", "flower")
@@ -4030,10 +3865,10 @@ def trained_restorer(x, y, seed):
 
 # %%
 RESTORE_EPOCHS = runtime.pick(quick=1, full=30, cpu=10)
-TILES = runtime.pick(quick=16, full=8000, cpu=2400)
-TILE_SIDE = runtime.pick(quick=24, full=48, cpu=32)
+TILES = runtime.pick(quick=4, full=8000, cpu=2400)
+TILE_SIDE = runtime.pick(quick=16, full=48, cpu=32)
 RESTORE_SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2), cpu=(0,))
-CROP = runtime.pick(quick=64, full=256)
+CROP = runtime.pick(quick=48, full=256)
 
 
 def quality(clean, restored):
@@ -4138,7 +3973,8 @@ gains = restored.full and [
 ]
 verdict("effnet-use-quality", gains and [bool(gain > 0) for gain in gains])
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : un détail, avant et après
 views, titles = [], []
 for task, damage in DAMAGES.items():
     bad, clean = judged_pair("pavilion", damage)
@@ -4154,21 +3990,18 @@ figures.show(
 )
 
 # %% [markdown]
-# Le réseau devance l'agrandissement bicubique d'un décibel sur *coffee*, d'un tiers sur *pavilion*,
-# dont les détails sont plus fins que ce qui reste à l'image ; et les filtres, de trois et de quatre
-# décibels et demi sur le bruit. Un premier essai, presque quatre fois plus court, restait deux
-# décibels **sous** le filtre gaussien pour le bruit de *coffee*. Le document a raison sur ce que
-# ces blocs savent faire, mais « utiliser EfficientNet-B4 » n'est pas le bon mot : le réseau entier
-# rend des classes ou de toutes petites cartes, pas une image. Nous n'avons rien repris d'ImageNet
-# ici, ni les poids ni la structure ; seulement le bloc.
+# Le réseau devance l'agrandissement bicubique d'un décibel sur *coffee*, d'un tiers sur
+# *pavilion* ; et les filtres, de trois et de quatre décibels et demi. Le document a raison sur ce
+# que ces blocs savent faire, mais « utiliser EfficientNet-B4 » n'est pas le bon mot : nous n'avons
+# repris ni ses poids ni sa structure, seulement le bloc.
 #
 # ### Détecter des anomalies
 #
-# La même phrase parle d'anomalies, et donne pour exemple « des images industrielles pour la
-# maintenance prédictive ». On a presque toujours beaucoup d'images **normales**, et peu ou pas de
-# défauts : il faut donc apprendre le normal, et mesurer l'écart. Le réseau reste gelé. En chaque
-# point de ses cartes, un vecteur ; tous les vecteurs normaux donnent une moyenne $\mu$ et une
-# covariance $\Sigma$ ; l'anomalie d'un point est sa ***distance de Mahalanobis*** :
+# La même phrase parle d'anomalies, par exemple « dans des images industrielles pour la maintenance
+# prédictive ». On a beaucoup d'images **normales**, et peu de défauts : il faut apprendre le
+# normal, et mesurer l'écart. En chaque point des cartes du réseau gelé, un vecteur ; tous les
+# vecteurs normaux donnent une moyenne $\mu$ et une covariance $\Sigma$ ; l'anomalie d'un point est
+# sa ***distance de Mahalanobis*** :
 #
 # $$d(x)^2 = (x - \mu)^\top\, \Sigma^{-1}\, (x - \mu)$$
 #
@@ -4193,22 +4026,11 @@ def mahalanobis(vectors, mean, inverse):
 
 
 # %% [markdown]
-# Un contrôle du code : sur les vecteurs qui ont donné $\mu$ et $\Sigma$, la moyenne de $d^2$ est
-# leur dimension, quelle que soit leur loi.
+# Voici un tissu dessiné, fils croisés, jamais deux fois le même éclairage, et trois défauts
+# discrets : une tache à peine plus sombre, un fil manquant, un accroc qui déforme la trame.
 
-# %%
-rng = np.random.default_rng(0)
-mixed = rng.exponential(size=(20_000, 12)) @ rng.normal(size=(12, 12)) + 3
-squares = mahalanobis(mixed, *gaussian_of(mixed, ridge=0)) ** 2
-print(f"moyenne de d² : {number(squares.mean())} en dimension 12")
-assert abs(squares.mean() - 12) < 0.1
-
-# %% [markdown]
-# Les images : un tissu dessiné, fils croisés, jamais deux fois le même éclairage, et trois défauts
-# discrets, dont nous connaissons la place : une tache à peine plus sombre, un fil manquant, un
-# accroc qui déforme la trame.
-
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : la trame et ses défauts
 CLOTH = 128  # côté d'une image de tissu
 DEFECTS = ("tache", "fil manquant", "accroc")
 
@@ -4235,7 +4057,8 @@ def defect_at(kind, x, y, rng):
     return 0 * bump, 0.4 * band, band
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : quatre carrés de tissu
 def cloth(seed, kind=None):
     """Une image de tissu en octets (128, 128, 3) et le masque de son défaut, s'il en a un."""
     rng = np.random.default_rng(seed)
@@ -4262,9 +4085,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Le réseau est lu au pas de 16 pixels (`block6a_expand_activation`). Deux points de comparaison :
-# le même réseau au hasard, et les pixels eux-mêmes, en carrés de 8 × 8, jugés par la même distance.
-# Une image vaut son point le plus anormal. La **localisation**, elle, se juge pixel par pixel.
+# Le réseau est lu au pas de 16 pixels. Points de comparaison : le réseau au hasard, et les pixels,
+# en carrés de 8 × 8, jugés par la même distance. Une image vaut son point le plus anormal ; la
+# **localisation** se juge pixel par pixel.
 
 # %%
 NORMAL = runtime.pick(quick=4, full=400, cpu=80)
@@ -4340,7 +4163,8 @@ rows = [
 ]
 runtime.show_table(("AUC", *DEFECTS, "localisation"), rows)
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : les défauts et leurs cartes de distances
 found = anomalies.values
 views, titles = [], []
 for k, kind in zip(found["picked"], DEFECTS):
@@ -4357,17 +4181,13 @@ figures.show(
 )
 
 # %% [markdown]
-# Les poids appris comptent : le même réseau au hasard ne trouve à peu près rien. Avec ceux
-# d'ImageNet, le fil manquant se voit à coup sûr, et la tache mieux que dans les pixels, où une
-# teinte à peine changée se noie dans 192 nombres bruités. Mais l'accroc, c'est aux **pixels** qu'il
-# se voit le mieux, et ce sont eux qui localisent le mieux ; leur grille est deux fois plus fine, et
-# nous n'avons pas essayé l'une et l'autre à grille égale. Avec quarante images de chaque sorte, un
-# écart de quelques centièmes ne voudrait rien dire ; ceux-là font plus d'un dixième.
+# Le réseau au hasard ne trouve à peu près rien. Avec les poids d'ImageNet, le fil manquant se voit
+# à coup sûr, et la tache mieux que dans les pixels. Mais l'accroc se voit mieux dans les
+# **pixels**, et ce sont eux qui localisent le mieux (leur grille est deux fois plus fine).
 #
-# Des textures que nous avons dessinées, avec des défauts que nous avons choisis : la preuve est
-# mince. Recommençons avec de vraies images. Une classe de vêtements est la norme, les neuf autres
-# sont des anomalies ; le réseau ne voit que deux cents images normales. Cette fois, un seul vecteur
-# par image : la moyenne des dernières cartes.
+# Ces défauts sont dessinés : la preuve est mince. Recommençons avec de vraies images. Une classe de
+# vêtements est la norme, les neuf autres sont des anomalies ; le réseau ne voit que deux cents
+# images normales. Un seul vecteur par image : la moyenne des dernières cartes.
 
 # %%
 GARMENT_SIDE = runtime.pick(quick=32, full=128, cpu=64)
@@ -4422,19 +4242,18 @@ if anomalies.full and outliers.full:
 verdict("effnet-use-anomalies", lowest)
 
 # %% [markdown]
-# Égalité, à moins d'un centième : le réseau ne fait ici ni mieux ni moins bien que les pixels, et
-# au hasard il ne trouve presque rien. Des vêtements gris de 28 pixels de côté, agrandis, sont loin
-# d'ImageNet, et leur silhouette suffit souvent. Le document a raison, on **peut** détecter des
+# Égalité, à moins d'un centième : le réseau ne fait ici ni mieux ni moins bien que les pixels. Ces
+# vêtements sont loin d'ImageNet, et leur silhouette suffit souvent. On **peut** donc détecter des
 # anomalies avec ces caractéristiques ; mais la comparaison avec les pixels, qui ne coûte rien, doit
-# toujours être faite. Quant à la « maintenance prédictive », elle demande de prévoir une panne
-# avant qu'elle n'arrive : rien ici ne l'a essayé.
+# toujours être faite. Quant à la « maintenance prédictive », elle demande de prévoir une panne :
+# rien ici ne l'a essayé.
 
 # %% [markdown]
 # ## Les parents et les concurrents
 #
 # « VGG, ResNet, et MobileNet sont parmi les prédécesseurs », dit le document ; et, « parmi les
 # modèles de la même époque ou de même objectif », ResNeXt, RegNet et les *Vision Transformers*. Le
-# chapitre 3 a construit les premiers. Construisons ici les trois autres, avant de tout comparer.
+# chapitre 3 a construit les premiers. Voici les trois autres.
 #
 # ### ResNeXt : des chemins plutôt que des canaux
 #
@@ -4443,10 +4262,10 @@ verdict("effnet-use-anomalies", lowest)
 #
 # $$y = x + \sum_{i=1}^{32} T_i(x)$$
 #
-# Le nombre de chemins est la ***cardinalité***. Écrit ainsi, c'est 96 petites convolutions. On en
-# fait trois grandes, grâce à la ***convolution par groupes*** : les canaux sont partagés en
-# groupes, et chaque filtre ne lit que le sien. Un seul groupe, c'est la convolution ordinaire ;
-# autant de groupes que de canaux, la convolution par canal de MBConv.
+# Le nombre de chemins est la ***cardinalité***. Au lieu de 96 petites convolutions, on en fait
+# trois grandes, grâce à la ***convolution par groupes*** : chaque filtre ne lit que les canaux de
+# son groupe. Un seul groupe, c'est la convolution ordinaire ; autant de groupes que de canaux, la
+# convolution par canal de MBConv.
 
 
 # %%
@@ -4549,8 +4368,7 @@ def resnext50(side=224, groups=32, middle=128, classes=1000):
 # %% [markdown]
 # Comptons les paramètres entraînables des deux, comme
 # [torchvision](https://pytorch.org/vision/stable/models.html), qui en annonce 25 557 032 pour
-# ResNet-50 et 25 028 904 pour ResNeXt-50. (`count_params` de Keras y ajoute les statistiques des
-# normalisations.)
+# ResNet-50 et 25 028 904 pour ResNeXt-50.
 
 
 # %%
@@ -4563,21 +4381,25 @@ def convolutions(model):
     return [layer for layer in model.layers if isinstance(layer, layers.Conv2D)]
 
 
-rows, sizes = [], []
-for name, options in (("ResNet-50", {"groups": 1, "middle": 64}), ("ResNeXt-50", {})):
+GROUPED = {
+    "ResNet-50": (25_557_032, {"groups": 1, "middle": 64}),
+    "ResNeXt-50": (25_028_904, {}),
+}
+rows = []
+for name in runtime.pick(quick=("ResNeXt-50",), full=tuple(GROUPED)):
+    stated, options = GROUPED[name]
     model = resnext50(side=32, **options)
     groups = max(layer.groups for layer in convolutions(model))
-    sizes.append(trainable(model))
-    rows.append((name, len(convolutions(model)), groups, number(sizes[-1], 0)))
+    assert trainable(model) == stated
+    rows.append((name, len(convolutions(model)), groups, number(stated, 0)))
     del model
 runtime.show_table(("réseau", "convolutions", "groupes", "paramètres"), rows)
-assert sizes == [25_557_032, 25_028_904]
 verdict("effnet-resnext", groups)
 
 # %% [markdown]
-# Autant de convolutions, et presque autant de paramètres : à budget égal, ce n'est pas la
-# profondeur qui change, mais le nombre de chemins. C'est la troisième dimension dont parle [son
-# article](https://arxiv.org/abs/1611.05431) ; grouper coûte si peu que le milieu du bloc peut
+# Autant de convolutions, et presque autant de paramètres : à budget égal, ce qui change est le
+# nombre de chemins, la troisième dimension dont parle [son
+# article](https://arxiv.org/abs/1611.05431). Grouper coûte si peu que le milieu du bloc peut
 # doubler de largeur.
 #
 # ### RegNet : une droite
@@ -4585,16 +4407,11 @@ verdict("effnet-resnext", groups)
 # « RegNet : Utilisé par Facebook, optimise les hyperparamètres pour des architectures simples et
 # efficaces. » Aucun algorithme n'optimise ici. [Ses auteurs](https://arxiv.org/abs/2003.13678) ont
 # entraîné des centaines de petits réseaux tirés au hasard, puis resserré l'espace où ils les
-# tiraient. Il leur est resté une règle. La largeur du bloc $j$ suit une droite :
+# tiraient. Il leur est resté une règle. La largeur du bloc $j$ suit une droite,
+# $u_j = w_0 + w_a \, j$, arrondie à une puissance de $w_m$ fois $w_0$, pour que des blocs voisins
+# aient la même largeur et forment un étage :
 #
-# $$u_j = w_0 + w_a \, j$$
-#
-# arrondie à une puissance de $w_m$ fois $w_0$, pour que des blocs voisins aient la même largeur et
-# forment un étage :
-#
-# $$w_j = w_0 \, w_m^{\,k_j}$$
-#
-# $$k_j = \mathrm{arrondi}\left(\log_{w_m} \frac{u_j}{w_0}\right)$$
+# $$w_j = w_0 \, w_m^{\,k_j}, \qquad k_j = \mathrm{arrondi}\left(\log_{w_m} \frac{u_j}{w_0}\right)$$
 #
 # Enfin, chaque largeur est ramenée à un multiple de 8, puis de la taille d'un groupe.
 
@@ -4649,7 +4466,8 @@ runtime.show_table(
 )
 verdict("effnet-regnet", all(row[-1] for row in rows))
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : la droite et l'escalier de RegNet
 line, widths = rule_widths(RULES["RegNetX-800MF"])
 fig = figures.curves(
     {"droite": line, "largeur du bloc": widths},
@@ -4667,8 +4485,7 @@ figures.show(
 # %% [markdown]
 # Cinq nombres décrivent tout le réseau, là où EfficientNet part d'une architecture trouvée par
 # recherche automatique. Le bloc est celui de ResNeXt, sans rétrécissement au milieu ; la tige, une
-# seule convolution. [torchvision](https://pytorch.org/vision/stable/models/regnet.html) compte
-# 7 259 656 paramètres pour RegNetX-800MF.
+# seule convolution.
 
 
 # %%
@@ -4711,12 +4528,12 @@ print(f"écart relatif : {scientific(gap)} ; image renversée : {scientific(wron
 verdict("effnet-vit", bool(gap < 5e-3 < wrong))
 
 # %% [markdown]
-# Aux arrondis près, c'est la même chose : les carreaux ne se recouvrent pas, rien ne glisse. Ce
-# n'est une convolution que par commodité, et le document a raison.
+# Aux arrondis près, c'est la même chose : les carreaux ne se recouvrent pas, rien ne glisse. Le
+# document a raison.
 #
-# Deux choses s'ajoutent aux jetons. Un vecteur appris, le *jeton de classe*, est mis en tête :
-# c'est lui que lira la dernière couche. Et chaque jeton reçoit un vecteur appris de **position** :
-# sans lui, le réseau ne distinguerait pas une image de la même aux carreaux mélangés.
+# Deux choses s'ajoutent aux jetons : un vecteur appris, le *jeton de classe*, mis en tête, que lira
+# la dernière couche ; et, pour chaque jeton, un vecteur appris de **position**, sans lequel le
+# réseau ne distinguerait pas une image de la même aux carreaux mélangés.
 
 
 # %%
@@ -4775,7 +4592,7 @@ def vit(width, depth, heads, patch=16, side=224, channels=3, classes=1000):
 
 
 # %% [markdown]
-# Dessinons les deux blocs côte à côte : celui de ResNeXt, sans ses normalisations, et celui de ViT.
+# Dessinons côte à côte le bloc de ResNeXt, sans ses normalisations, et celui de ViT.
 
 
 # %%
@@ -4793,9 +4610,8 @@ figures.show(
 
 # %% [markdown]
 # Les deux produits de l'attention (comparer les jetons deux à deux, puis moyenner leurs valeurs)
-# n'ont pas de noyau : il faut les compter à part. Pour $N$ jetons de largeur $d$, ils font $2 N^2
-# d$ opérations par bloc. Et comme $N$ croît avec le carré du côté de l'image, leur coût croît avec
-# sa puissance quatre.
+# n'ont pas de noyau : pour $N$ jetons de largeur $d$, ils font $2 N^2 d$ opérations par bloc. Et
+# comme $N$ croît avec le carré du côté de l'image, leur coût croît avec sa puissance quatre.
 
 
 # %%
@@ -4817,9 +4633,9 @@ def cost(model):
 # %% [markdown]
 # ### Le tableau, calculé
 #
-# Voici la famille et sa parenté, chacune à sa résolution. EfficientNet, ResNeXt, RegNet et ViT
-# viennent de notre code ; VGG, ResNet, MobileNet et Inception, de `keras.applications`. Les
-# exactitudes sont celles des sources indiquées : nous n'avons pas les images d'ImageNet.
+# Chaque réseau est pris à sa résolution. EfficientNet, ResNeXt, RegNet et ViT viennent de notre
+# code ; VGG, ResNet, MobileNet et Inception, de `keras.applications`. Les exactitudes sont
+# publiées : nous n'avons pas les images d'ImageNet.
 
 
 # %%
@@ -4902,33 +4718,26 @@ census = experiment("census", census_run)
 # %%
 known = census.values
 runtime.show_table(
-    (
-        "réseau",
-        "côté",
-        "paramètres (M)",
-        "opérations (G)",
-        "top-1 publié (%)",
-    ),
+    ("réseau", "côté", "poids (M)", "op. (G)", "top-1 (%)"),
     [
         (
-            f"{name} ({RELATIVES[name].year})",
+            f"{name}, {RELATIVES[name].year}",
             RELATIVES[name].side,
             number(found["parameters"] / 1e6, 1),
             number(found["operations"] / 1e9, 2),
-            f"{number(RELATIVES[name].top1, 1)} ({RELATIVES[name].source})",
+            number(RELATIVES[name].top1, 1),
         )
         for name, found in known.items()
     ],
 )
 
 # %% [markdown]
-# Sources : [Keras](https://keras.io/api/applications/),
-# [torchvision](https://pytorch.org/vision/stable/models.html) (premiers poids publiés),
-# [DeiT](https://arxiv.org/abs/2012.12877), [le dépôt
-# d'EfficientNet-Lite](https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
-# Les recettes d'entraînement diffèrent, et comptent pour plusieurs points : lisez les grands
-# écarts. Le ViT-B/16 de l'article, entraîné sur ImageNet seul, restait trois points au-dessous de
-# celui du tableau : les deux d'ici doivent leur rang à la recette de DeiT, ou à une proche.
+# « Poids » compte les paramètres entraînables, « op. » les opérations, « top-1 » l'exactitude
+# publiée par [Keras](https://keras.io/api/applications/), sauf pour ResNeXt, RegNet et ViT-B
+# ([torchvision](https://pytorch.org/vision/stable/models.html), premiers poids), ViT-S
+# ([DeiT](https://arxiv.org/abs/2012.12877)) et Lite0 ([son
+# dépôt](https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite)). Les
+# recettes d'entraînement diffèrent, et comptent pour plusieurs points : lisez les grands écarts.
 #
 # Vérifions les comptes que les sources donnent au paramètre près, puis ce que dit le document :
 # « les EfficientNets se distinguent par leur usage optimisé des convolutions et leur architecture à
@@ -4962,7 +4771,8 @@ ancestors = ("VGG-16", "ResNet-50", "MobileNetV2")
 verdict("effnet-distinct", cheaper("EfficientNet-B0", ancestors))
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title Dessin : l'exactitude selon les opérations
 def draw_relatives(known):
     """Exactitude publiée selon les opérations ; l'aire d'une marque est le nombre de paramètres."""
     fig, axis = plt.subplots(figsize=(figures.WIDTH, 5.0))
@@ -4990,7 +4800,6 @@ def draw_relatives(known):
     return fig
 
 
-# %%
 figures.show(
     draw_relatives(known),
     alt="Exactitude publiée selon les opérations, l'aire d'une marque étant le nombre de "
@@ -5006,17 +4815,15 @@ figures.show(
 # %% [markdown]
 # Comme dans la figure du chapitre 3, les EfficientNet (ronds) bordent le nuage en haut à gauche : à
 # opérations égales, les autres (carrés) sont au-dessous. « À faible coût » se lit donc à exactitude
-# égale. Dans l'absolu, MobileNetV2, dont B0 reprend le bloc, reste plus petit et moins cher que
-# lui. RegNet, avec deux fois plus d'opérations que B0, reste deux points au-dessous ; il a une
-# règle de cinq nombres et une recette d'entraînement plus simple, et son article défend surtout sa
-# vitesse sur une carte graphique.
+# égale : dans l'absolu, MobileNetV2, dont B0 reprend le bloc, est plus petit et moins cher que lui.
+# RegNet, avec deux fois plus d'opérations que B0, reste deux points au-dessous .
 #
 # ### Ce que la convolution apporte
 #
 # Une convolution suppose que les pixels voisins vont ensemble, et qu'un motif vaut partout. Un ViT
-# ne le suppose pas : il doit l'apprendre. Que coûte cette liberté quand les images sont rares ?
-# Entraînons deux petits réseaux de même taille sur les vêtements, avec de plus en plus d'images, et
-# le même nombre de mises à jour.
+# doit l'apprendre. Que coûte cette liberté quand les images sont rares ? Entraînons deux petits
+# réseaux de même taille sur les vêtements, avec de plus en plus d'images, et le même nombre de
+# mises à jour.
 
 
 # %%
@@ -5069,11 +4876,11 @@ def taught(build, x, y, updates):
 
 
 # %%
-AMOUNTS = runtime.pick(quick=(64,), full=(200, 2_000, 20_000, 60_000), cpu=(200, 2_000))
+AMOUNTS = runtime.pick(quick=(32,), full=(200, 2_000, 20_000, 60_000), cpu=(200, 2_000))
 STEPS = runtime.pick(quick=1, full=5_000, cpu=500)
 ASKED = runtime.pick(quick=64, full=10_000, cpu=2_000)
 TRIALS = runtime.pick(
-    quick=(("plain", "MBConv", AMOUNTS), ("scrambled", "ViT", AMOUNTS)),
+    quick=(("scrambled", "ViT", AMOUNTS),),
     full=tuple(
         (kind, name, AMOUNTS if kind == "plain" else AMOUNTS[-1:])
         for kind in ("plain", "scrambled")
@@ -5130,6 +4937,7 @@ figures.show(
     + ", ".join(number(amount, 0) for amount in shown["amounts"])
     + " images.",
 )
+# %%
 runtime.show_table(
     ("carreaux", "réseau", f"exactitude, {number(shown['amounts'][-1], 0)} images"),
     [
@@ -5146,10 +4954,9 @@ runtime.show_table(
 # %% [markdown]
 # Avec 200 images, le réseau de convolution devance le ViT de sept points ; avec 2 000, de quatre et
 # demi. Mélanger les carreaux lui coûte moins de deux points, et rien au ViT : son avance ne tient
-# donc qu'en partie au voisinage des carreaux. Le reste vient d'ailleurs, de ce qu'il voit à
-# l'intérieur d'un carreau, peut-être, ou de ce qu'il apprend plus vite en cinq cents mises à jour.
-# Ce sont de très petits réseaux ; à la taille de ceux du tableau, il faut des millions d'images, ou
-# une recette qui les remplace, pour que le ViT passe devant.
+# donc qu'en partie au voisinage des carreaux. Le reste vient de ce qu'il voit à l'intérieur d'un
+# carreau, peut-être, ou de ce qu'il apprend plus vite. À la taille des réseaux du tableau, il faut
+# des millions d'images, ou une recette qui les remplace, pour que le ViT passe devant.
 
 
 # %% [markdown]
@@ -5198,19 +5005,6 @@ def alive(model):
             if not left[id(tensor)]:
                 now -= weight_of(tensor)
     return worst
-
-
-# %% [markdown]
-# Un exemple fait à la main : deux convolutions sur une image de 4 × 4, la seconde ajoutée à la
-# première. La somme vit avec ses deux termes.
-
-# %%
-inputs = keras.Input((4, 4, 1))
-first = layers.Conv2D(2, 3, padding="same")(inputs)
-second = layers.Conv2D(2, 3, padding="same")(first)
-tiny = keras.Model(inputs, layers.Add()([first, second]))
-assert kept(tiny) == 4 * 16 * (1 + 2 + 2 + 2)
-assert alive(tiny) == 4 * 16 * (2 + 2 + 2)
 
 
 # %%
@@ -5267,14 +5061,14 @@ for variant, phase in columns:
     print(f"{variant}, {PHASES[phase]} : {fixed} Mio, et {each} par image")
 
 # %% [markdown]
-# À 380 × 380, un lot de 32 images demande plus de 20 Gio pour entraîner B4, sans compter la
-# bibliothèque elle-même ; une carte T4 en a 16. Presque tout est en activations : une seule image
-# en demande plus que les paramètres, leur gradient et ce que tient Adam réunis. À l'inférence,
-# c'est l'inverse : au même côté, une image demande à peu près deux fois moins que les poids.
+# À 380 × 380, un lot de 32 images demande plus de 20 Gio pour entraîner B4 ; une carte T4 en a 16.
+# Presque tout est en activations : une seule image en demande plus que les paramètres, leur
+# gradient et ce que tient Adam réunis. À l'inférence, c'est l'inverse : une image demande à peu
+# près deux fois moins que les poids.
 #
-# Ce compte est une estimation, pas une mesure. Confrontons-le à la mémoire d'un vrai processus, qui
-# entraîne B0 sur des lots de plus en plus grands. Les premiers font compiler le modèle. Des deux
-# derniers, nous tirons ce qu'ajoute chaque image : c'est cette pente qui se compare au compte.
+# Ce compte est une estimation. Confrontons-le à la mémoire d'un vrai processus, qui entraîne B0 sur
+# des lots de plus en plus grands. Les premiers font compiler le modèle ; des deux derniers, nous
+# tirons ce qu'ajoute chaque image.
 
 # %%
 CHILD = """
@@ -5334,9 +5128,9 @@ if process.values["batches"]:
     print(f"rapport : {number(slope / found['counted'])}")
 
 # %% [markdown]
-# Chaque image ajoute au processus 5 % de plus que ce que nous comptions : le compte dit bien ce que
-# coûte une image. Ce qu'il ne compte pas est fixe : la bibliothèque et ses tampons de calcul
-# prennent plus d'un gibioctet, dès le premier lot.
+# Chaque image ajoute au processus 5 % de plus que ce que nous comptions : le compte est bon. Ce
+# qu'il ne compte pas est fixe : la bibliothèque et ses tampons de calcul prennent plus d'un
+# gibioctet, dès le premier lot.
 
 
 # %%
@@ -5349,14 +5143,14 @@ verdict("effnet-memory", training_bytes and training_bytes / GIB)
 verdict("effnet-deploy", single_bytes and bool(single_bytes > GIB / 2))
 
 # %% [markdown]
-# Coûteux à entraîner, donc, mais pas à employer : le moindre téléphone a cette place. Ce qui
-# l'arrête sur un petit appareil, c'est plutôt le temps.
+# Coûteux à entraîner, donc, mais pas à employer : le moindre téléphone a cette place. C'est plutôt
+# le temps qui l'arrête.
 #
 # ### Le temps de réponse
 #
-# La ***latence*** est le temps d'une réponse pour une seule image. Mesurons-la sur la machine de
-# cette page, pour chaque réseau : la médiane de plusieurs réponses, une fois le modèle compilé. À
-# sa résolution, puis tous à 224 pixels ; et B4, à quatre résolutions.
+# La ***latence*** est le temps d'une réponse pour une seule image : ici, la médiane de plusieurs
+# réponses, une fois le modèle compilé, sur la machine de cette page. Chaque réseau répond à sa
+# résolution ou à 224 pixels, et B4 à quatre résolutions.
 
 
 # %%
@@ -5377,7 +5171,7 @@ def response(model, repeats):
 # %%
 B4_SIDES = (128, 224, 300, 380)
 TIMED = runtime.pick(
-    quick=(("Lite0", 32),),
+    quick=(),
     full=(
         ("ResNet-50", 224),
         ("Inception v3", 299),
@@ -5423,22 +5217,15 @@ runtime.show_table(
 # %% [markdown]
 # Si les opérations disaient le temps, la dernière colonne serait constante. Or une opération de B0
 # ou de MobileNetV2 y prend trois à quatre fois le temps d'une opération de ResNet-50 ou de ViT.
-# Lisez aussi B4 à deux côtés : à 224 pixels, il répond un peu plus vite que ResNet-50 ; c'est à
-# 380, son côté, qu'il devient le plus lent.
+# Lisez aussi B4 à deux côtés : à 224 pixels, il répond un peu plus vite que ResNet-50 ; à 380, le
+# sien, il devient le plus lent.
 #
-# Le chapitre 3 l'avait remarqué ; cherchons pourquoi. Une opération n'est rien sans les nombres
-# qu'elle emploie, et aller les chercher en mémoire prend du temps. L'***intensité arithmétique***
-# est le rapport des opérations aux nombres lus et écrits. Pour $C$ canaux, une convolution 1 × 1
-# fait $C^2$ opérations par point, et touche $2C$ nombres :
-#
-# $$\frac{C^2}{2C} = \frac{C}{2}$$
-#
-# Une convolution par canal 3 × 3 n'en fait que $9C$ pour autant de nombres :
-#
-# $$\frac{9C}{2C} = 4{,}5$$
-#
-# Chronométrons les deux, et une convolution 3 × 3 ordinaire, seules : huit couches pareilles à la
-# suite.
+# Pourquoi ? Aller chercher en mémoire les nombres d'une opération prend du temps. L'***intensité
+# arithmétique*** est le rapport des opérations aux nombres lus et écrits. Pour $C$ canaux, une
+# convolution 1 × 1 fait $C^2$ opérations par point, et touche $2C$ nombres : son intensité est
+# $C/2$. Une convolution par canal 3 × 3 n'en fait que $9C$ pour autant de nombres :
+# $9C/2C = 4{,}5$. Chronométrons les deux, et une convolution 3 × 3 ordinaire, seules : huit couches
+# pareilles à la suite.
 
 
 # %%
@@ -5496,10 +5283,8 @@ runtime.show_table(
 # ### Plus grand, plus lent
 #
 # « Les images d'entrée plus grandes exigent davantage de puissance de traitement et peuvent
-# ralentir l'inférence en temps réel. » Le nombre de cases de chaque carte croît avec le carré du
-# côté $r$. Cherchons l'exposant, sur une échelle logarithmique :
-#
-# $$\text{coût} \propto r^{\,p}$$
+# ralentir l'inférence en temps réel. » Cherchons l'exposant $p$ pour lequel le coût croît comme
+# $r^{\,p}$, où $r$ est le côté : c'est une pente, sur une échelle logarithmique.
 
 
 # %%
@@ -5522,9 +5307,8 @@ verdict("effnet-real-time", latency.full and exponent(latency.full["rows"], "ms"
 
 # %% [markdown]
 # Les opérations suivent le carré du côté, aux arrondis près. Le temps croît moins vite, parce que
-# chaque couche garde un coût fixe, que les petites images n'amortissent pas ; doubler le côté le
-# fait tout de même plus que doubler. À 380 pixels, six images par seconde : cette machine ne
-# suivrait pas une vidéo ; à 128, elle s'en approche.
+# chaque couche garde un coût fixe, que les petites images n'amortissent pas. À 380 pixels, six
+# images par seconde : cette machine ne suivrait pas une vidéo ; à 128, elle s'en approche.
 #
 # ### Moins coûteux que ResNet ou Inception ?
 #
@@ -5563,30 +5347,11 @@ verdict("effnet-cheaper", b4_is_cheaper())
 #
 # ### Prendre plus petit
 #
-# La première réponse est dans la famille : B0, ou Lite0, sa version pour téléphones. Ce qu'ils
-# coûtent, ce qu'ils perdent.
-
-# %%
-listed = ("Lite0", "EfficientNet-B0", "EfficientNet-B2", "EfficientNet-B4")
-members = [name for name in listed if name in known]
-runtime.show_table(
-    ("réseau", "opérations (G)", "fois moins", "poids (Mio)", "top-1 publié (%)"),
-    [
-        (
-            name,
-            number(known[name]["operations"] / 1e9),
-            number(known[members[-1]]["operations"] / known[name]["operations"], 1),
-            number(4 * known[name]["parameters"] / 2**20, 0),
-            number(RELATIVES[name].top1, 1),
-        )
-        for name in members
-    ],
-)
+# La première réponse est dans la famille. Relisez les dernières lignes du tableau des parents : de
+# B4 à B0, onze fois moins d'opérations pour six points. Sur une tâche qui n'a pas mille classes,
+# l'écart est souvent moindre : commencez petit, et n'agrandissez que si la validation le demande.
 
 # %% [markdown]
-# De B4 à B0, onze fois moins d'opérations pour six points. Sur une tâche qui n'a pas mille classes,
-# l'écart est souvent moindre : commencez petit, et n'agrandissez que si la validation le demande.
-#
 # ### Quantifier
 #
 # La seconde réponse est d'écrire les poids sur huit bits : c'est la ***quantification***. On
@@ -5622,8 +5387,9 @@ for axis, name in ((None, "une échelle"), (-1, "une par canal")):
 # %% [markdown]
 # Avec une seule échelle, le petit canal n'a presque plus de valeurs. Cela arrive-t-il dans un vrai
 # réseau ? Avant de déployer, on **replie** chaque normalisation dans la convolution qui la
-# précède : à l'inférence, ce n'est qu'un gain et un décalage par canal. Les gains diffèrent
-# beaucoup d'un canal à l'autre, et les poids avec eux.
+# précède : à l'inférence, ce n'est qu'un gain et un décalage par canal (exercice 7 ; un test du
+# cours vérifie que la sortie ne change pas). Les gains diffèrent beaucoup d'un canal à l'autre, et
+# les poids avec eux.
 
 
 # %%
@@ -5656,29 +5422,10 @@ def fold(model):
 
 
 # %% [markdown]
-# Vérifions-le sur un bloc MBConv, tous poids tirés au hasard : la sortie ne doit pas changer.
-
-# %%
-model = alone(mbconv, 8, side=16, filters=16)
-randomised(model)
-x = rng.normal(size=(1, 16, 16, 8)).astype("float32")
-before = model(x)
-fold(model)
-gap = relative_gap(before, model(x))
-_, norm = convolutions_and_norms(model)[0]
-norm.gamma.assign(norm.gamma * 1.1)
-wrong = relative_gap(before, model(x))
-print(
-    f"écart relatif : {scientific(gap)} ; un gain faux d'un dixième : {scientific(wrong)}"
-)
-assert gap < 5e-3 < wrong
-
-# %% [markdown]
-# Quantifions maintenant un réseau qui a appris ImageNet : Lite0, avec ses poids, si le fichier est
-# là. La sonde, apprise sur les caractéristiques du réseau exact, distingue des races ; puis on lui
-# donne celles du réseau quantifié, sans la réapprendre. Nous allons au-delà
-# de huit bits, vers le bas, pour voir où cela casse. Seuls les poids sont quantifiés ici, pas les
-# activations.
+# Quantifions maintenant un réseau qui a appris ImageNet : Lite0. La sonde, apprise sur les
+# caractéristiques du réseau exact, distingue des races ; puis on lui donne celles du réseau
+# quantifié, sans la réapprendre. Nous descendons sous huit bits, pour voir où cela casse. Seuls les
+# poids sont quantifiés, pas les activations.
 
 
 # %%
@@ -5765,42 +5512,23 @@ runtime.show_table(
 )
 print(f"{shown['n']} images de test")
 
-# %%
-series = {
-    label: [row["accuracy"] for row in shown["rows"] if row["per_channel"] == kind]
-    for label, kind in (("une échelle par noyau", False), ("une par canal", True))
-}
-bits = sorted({row["bits"] for row in shown["rows"]}, reverse=True)
-fig = figures.curves(
-    series,
-    x=bits,
-    xlabel="bits par poids",
-    ylabel="exactitude sur les races",
-    levels={"32 bits": shown["float"]},
-)
-figures.show(
-    fig,
-    alt=f"Exactitude selon le nombre de bits ({', '.join(map(str, bits))}) : "
-    + " ; ".join(
-        f"{name}, {', '.join(number(value) for value in values)}"
-        for name, values in series.items()
-    )
-    + f" ; sans quantifier, {number(shown['float'])}.",
-)
-
 # %% [markdown]
 # Huit bits par canal divisent la place par près de quatre et changent deux réponses sur 210 : moins
 # que l'incertitude de la mesure. Avec une seule échelle par noyau, l'exactitude ne bouge pas non
 # plus, mais douze réponses ont changé, autant en bien qu'en mal, et les caractéristiques s'écartent
 # de 43 %, au lieu de 10 %. À six bits, elle tombe au hasard (un tiers), quand l'échelle par canal
-# garde 91 %. C'est pourquoi [un guide de 2018](https://arxiv.org/abs/1806.08342) conseille une
-# échelle par canal de sortie pour les poids. Sous cinq bits, il faudrait réapprendre.
+# garde 91 % : c'est elle que conseille [un guide de 2018](https://arxiv.org/abs/1806.08342). Sous
+# cinq bits, il faudrait réapprendre.
 #
-# Lite0 se prête à l'exercice parce qu'on l'a fait pour cela : ReLU6 borne les activations, qu'il
-# faut aussi mettre sur huit bits pour aller plus vite ([un article de
-# 2017](https://arxiv.org/abs/1712.05877) en donne la méthode). Ses auteurs annoncent 75,1 %
-# d'exactitude sur ImageNet, et 74,4 % une fois tout quantifié ; sur un téléphone Pixel 4, 12 ms
-# deviennent 6,5 ms.
+# <details>
+# <summary>Et sur un téléphone ?</summary>
+#
+# Pour aller plus vite, les activations doivent elles aussi passer sur huit bits ([un article de
+# 2017](https://arxiv.org/abs/1712.05877) en donne la méthode) ; ReLU6, qui les borne, a été mise
+# dans Lite0 pour cela. Ses auteurs annoncent 75,1 % d'exactitude sur ImageNet, et 74,4 % une fois
+# tout quantifié ; sur un Pixel 4, 12 ms deviennent 6,5 ms.
+#
+# </details>
 #
 # Keras sait quantifier un modèle d'un appel, `model.quantize("int8")`. Mais quelles couches ?
 # Appelons la méthode de deux d'entre elles.
@@ -5815,32 +5543,31 @@ print("Dense :", dense.kernel.dtype)
 _ = failure(convolution.quantize, "int8", expected=NotImplementedError)
 
 # %% [markdown]
-# Les couches denses seulement (et quelques-unes de leurs parentes), pas les convolutions. Sur le
-# modèle entier, Keras avertit et passe. Dans un ViT, presque tout est dense ; dans Lite0, la tête
-# seule, un quart des poids. Pour un réseau de convolutions, on passe par un outil de déploiement,
-# comme [LiteRT](https://ai.google.dev/edge/litert) ou [ONNX Runtime](https://onnxruntime.ai/), qui
-# calcule vraiment en entiers.
+# Les couches denses seulement (et quelques-unes de leurs parentes), pas les convolutions : dans un
+# ViT, presque tout ; dans Lite0, la tête, un quart des poids. Pour un réseau de convolutions, on
+# passe par un outil de déploiement, comme [LiteRT](https://ai.google.dev/edge/litert) ou [ONNX
+# Runtime](https://onnxruntime.ai/), qui calcule vraiment en entiers.
 
 # %% [markdown]
 # ## À retenir
 #
-# - Agrandir un réseau, c'est choisir combien donner à la profondeur, à la largeur et à la
-#   résolution ; l'article les règle par un seul nombre $\varphi$, que les réseaux publiés ne
-#   suivent qu'à peu près : B4 a 32 blocs MBConv et 19,3 millions de paramètres entraînables.
 # - Un bloc MBConv élargit, filtre canal par canal, recalibre par squeeze-and-excitation, puis
-#   projette sans activation. Deux réseaux ne sont égaux que si leurs sorties le sont, tous poids
-#   tirés au hasard et les normalisations réglées sur des images.
-# - Pour transférer : ne préparez pas deux fois les pixels, gelez les normalisations, choisissez
-#   la résolution selon ce qu'elle coûte. Dix images par race suffisent alors à une sonde pour en
-#   reconnaître 90 %, quand les pixels n'y arrivent pas à la moitié.
+#   projette sans activation. B4 en a 32, et 19,3 millions de paramètres entraînables.
+# - Deux réseaux ne sont égaux que si leurs sorties le sont, tous poids tirés au hasard et les
+#   normalisations réglées sur des images.
+# - L'article règle la profondeur, la largeur et la résolution par un seul nombre $\varphi$, que les
+#   réseaux publiés ne suivent qu'à peu près.
+# - Pour transférer : ne préparez pas deux fois les pixels, gelez les normalisations, choisissez la
+#   résolution selon ce qu'elle coûte. Dix images par race suffisent à une sonde pour en reconnaître
+#   90 %, quand les pixels n'y arrivent pas à la moitié.
 # - Le même réseau, sans sa tête, sert à détecter, segmenter, comparer des visages ou repérer une
-#   anomalie ; ce qui change est la tête, et ce qu'on lui demande. Comparez toujours aux pixels :
-#   le réseau gagne nettement sur les visages, et pas du tout sur les vêtements hors norme.
+#   anomalie. Comparez toujours aux pixels : il gagne nettement sur les visages, et pas du tout sur
+#   les vêtements hors norme.
 # - Les opérations ne disent pas le temps : une convolution par canal en fait peu, mais attend la
-#   mémoire. Sur notre machine, B4 répond en 168 ms, ResNet-50 en 100. Entraîner B4 sur 32 images
-#   de 380 pixels demande plus de 20 Gio ; une inférence, moins de 120 Mio.
-# - Avant de renoncer : un membre plus petit de la famille, et des poids sur huit bits, une
-#   échelle par canal : près de quatre fois moins de place, et deux réponses changées sur 210.
+#   mémoire. Sur notre machine, B4 répond en 168 ms, ResNet-50 en 100.
+# - Entraîner B4 sur 32 images de 380 pixels demande plus de 20 Gio ; une inférence, moins de 120
+#   Mio. Avant de renoncer : un membre plus petit de la famille, et des poids sur huit bits, une
+#   échelle par canal.
 
 # %% [markdown]
 # ## Exercices
@@ -5911,6 +5638,8 @@ def depth_at_inference(shortcut, branch, draws, rate):
     return shortcut + branch
 
 
+# %% tags=["hide-input"] cellView="form"
+# @title Vérifier l'exercice 2
 def depth_cases():
     rng = np.random.default_rng(0)
     cases = []
@@ -5993,22 +5722,16 @@ def freed_layers_before(names, cut):
     return [name for name in before if not name.endswith("bn")]
 
 
+# %% tags=["hide-input"] cellView="form"
+# @title Vérifier l'exercice 4
 LAYER_NAMES = [
-    "stem_conv",
-    "stem_bn",
-    "block1a_dwconv",
-    "block1a_bn",
-    "top_conv",
-    "top_bn",
+    *("stem_conv", "stem_bn", "block1a_dwconv"),
+    *("block1a_bn", "top_conv", "top_bn"),
 ]
 EXERCISE_FREED = Exercise(
     title="Exercice 4",
     reference=freed_layers_solution,
-    cases=[
-        (LAYER_NAMES, "stem_conv"),
-        (LAYER_NAMES, "block1a_dwconv"),
-        (LAYER_NAMES, "block1a_bn"),
-    ],
+    cases=[(LAYER_NAMES, cut) for cut in ("stem_conv", "block1a_dwconv", "block1a_bn")],
     mistakes={
         "Les normalisations restent gelées.": freed_layers_with_norms,
         "La couche de coupe reste gelée : commencez à la suivante.": freed_layers_with_cut,
