@@ -1336,8 +1336,8 @@ measured = {loss: found for loss, found in plane.values.items() if loss != "labe
 show_reports("perte", measured)
 
 # %% [markdown]
-# Voici, pour la première graine, les images de test : un trait par image, à l'angle de son
-# plongement.
+# Voici, pour la première graine et six de ces pertes (sans les triplets), les images de test : un
+# trait par image, à l'angle de son plongement.
 
 # %%
 fig, axes = plt.subplots(3, 2, figsize=(figures.WIDTH, 8.4))
@@ -1721,6 +1721,8 @@ figures.show(
 # l'autre ; le reste, non.
 #
 # ### Un petit réseau, le même pour toutes les pertes
+#
+# Des convolutions de pas 2, puis une couche dense de 128 nombres : le plongement.
 
 # %%
 WIDTHS = runtime.pick(quick=(8, 8), full=(32, 64, 128, 256), cpu=(12, 24, 48, 96))
