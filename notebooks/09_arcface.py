@@ -166,8 +166,8 @@ print(f"plus grand écart à 2 − 2 cos : {gap:.0e}")
 assert gap < 1e-5
 
 # %% [markdown]
-# Un seuil sur la distance se traduit donc en un seuil sur l'angle, et l'ordre des voisins est le
-# même. Dessinons un cercle, où chaque classe $j$ a sa direction $W_j$, puis la sphère.
+# Un seuil sur la distance est donc un seuil sur l'angle, et l'ordre des voisins est le même.
+# Dessinons un cercle, où chaque classe $j$ a sa direction $W_j$, puis la sphère.
 
 
 # %%
@@ -267,8 +267,7 @@ runtime.show_table(("dimension", "écart type (°)", "plus petit angle (°)"), r
 #     return arcface_loss_value
 # ```
 #
-# (Nous n'avons que coupé une ligne trop longue.) Voici le même, avec les opérations de Keras 3.
-# Nous ne corrigeons rien.
+# (Une ligne trop longue est coupée.) Le voici, sans correction, avec les opérations de Keras 3.
 
 
 # %%
@@ -1188,8 +1187,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Une bande interdite n'existe qu'à l'entraînement. À l'inférence, la frontière revient au milieu :
-# l'exemple appris avec une marge en est loin, et c'est tout le but.
+# À l'inférence, la frontière revient au milieu : l'exemple appris avec une marge en est loin, et
+# c'est tout le but.
 #
 # ### Les mêmes visages, sept pertes
 #
@@ -1471,10 +1470,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = runtime.pick(
-    quick={
-        "ArcFace 64, échauffé": Recipe("ArcFace", 64.0, "margin", RAMP),
-        "SphereFace, recuit": Recipe("SphereFace", 0.0, "annealing", COOLING),
-    },
+    quick={"SphereFace, recuit": Recipe("SphereFace", 0.0, "annealing", COOLING)},
     full={
         "ArcFace 64, m = 0": Recipe("ArcFace", 64.0, "margin", [0.0] * STAGES),
         "ArcFace 64, m = 0,5": Recipe("ArcFace", 64.0, "margin", [0.5] * STAGES),
@@ -1648,7 +1644,7 @@ verdict("arcface-download", stored)
 # ## Apprendre pour de vrai
 #
 # Nous avons deux jeux, bien plus petits : des visages **dessinés**, autant que nous voulons, et
-# **ORL**, quarante personnes réelles. Aucun visage réel n'est montré.
+# **ORL**, quarante personnes réelles, dix images chacune. Aucune n'est montrée.
 #
 # La règle de l'évaluation : **couper par personne**, jamais par image. Une personne vue à
 # l'entraînement serait reconnue à sa classe : une fuite de données ([chapitre
@@ -2167,8 +2163,7 @@ runtime.show_table(("perte", "réglages", "FAR 0,1 %", "le meilleur"), rows)
 #
 # ### Sur des visages dessinés
 #
-# Chaque méthode est essayée cinq fois, chaque fois avec d'autres personnes. Les colonnes « FAR »
-# donnent le TAR ; chaque case, la moyenne et l'écart type des répétitions.
+# Cinq répétitions. Les colonnes « FAR » donnent le TAR ; chaque case, la moyenne et l'écart type.
 
 
 # %%
@@ -2223,13 +2218,13 @@ show_measures(drawn.values, VERIFICATION)
 show_measures(drawn.values, IDENTIFICATION)
 
 # %% [markdown]
-# « Ouvert » : la moitié des personnes est hors galerie. « Semblables » : seulement les paires
-# différentes dont les pixels se ressemblent. (Les pixels y sont sous 0,5 par construction : ces
-# paires sont celles qui les trompent.) L'ensemble ouvert est l'épreuve la plus dure : à un inconnu
-# accepté sur cent, ArcFace nomme 63 % des inscrits, le softmax 41 %.
+# « Semblables » : seulement les paires différentes dont les pixels se ressemblent. (Les pixels y
+# sont sous 0,5 par construction : ces paires sont celles qui les trompent.) L'ensemble ouvert est
+# l'épreuve la plus dure : à un inconnu accepté sur cent, ArcFace nomme 63 % des inscrits, le
+# softmax 41 %.
 #
-# La courbe ROC montre ce qui se joue, à condition de prendre l'abscisse en logarithme : c'est à
-# gauche que travaillent les systèmes réels.
+# La courbe ROC le montre, à condition de prendre l'abscisse en logarithme : c'est à gauche que
+# travaillent les systèmes réels.
 
 
 # %%
@@ -2330,8 +2325,8 @@ runtime.show_table(
 # 3,1 % des paires différentes. Trente personnes ne suffisent pas à le fixer, même quand la perte
 # est bonne.
 #
-# Combien valent ces mesures, sur un seul test ? Voici, pour la première répétition, les intervalles
-# du bootstrap.
+# Que vaut la mesure d'un seul test ? Voici, pour la première répétition, les intervalles du
+# bootstrap.
 
 
 # %%
@@ -2352,9 +2347,9 @@ show_intervals(drawn.values)
 #
 # ### Sur ORL
 #
-# Quarante personnes réelles, dix images chacune (hors ligne, des visages dessinés). Vingt servent à
-# l'apprentissage, cinq à la validation, quinze au test, et l'on recommence avec d'autres tirages.
-# Les réglages restent ceux des visages dessinés : ORL est trop petit pour en choisir.
+# Vingt personnes servent à l'apprentissage, cinq à la validation, quinze au test, et l'on
+# recommence avec d'autres tirages. (Hors ligne, des visages dessinés tiennent lieu d'ORL.) Les
+# réglages restent ceux des visages dessinés : ORL est trop petit pour en choisir.
 
 
 # %%
@@ -2398,7 +2393,7 @@ show_intervals(orl.values)
 
 # %% [markdown]
 # Sur quinze personnes, ils sont très larges : le TAR d'ArcFace, à FAR 1 %, irait de 0,41 à 0,82. Le
-# document dit qu'ArcFace « excelle » à séparer les identités. Sur ORL, avec si peu pour apprendre,
+# document dit qu'ArcFace « excelle » à séparer les identités. Ici, avec si peu pour apprendre,
 # dépasse-t-elle le softmax ?
 
 # %%
@@ -2756,7 +2751,7 @@ class PartialArcFace(ArcFace):
 
 # %% [markdown]
 # Avec 120 classes et des lots de 64, les classes du lot sont déjà nombreuses (une cinquantaine) :
-# c'est un essai en miniature, plus facile que le cas réel.
+# l'essai est plus facile que le cas réel.
 
 
 # %%
@@ -2840,7 +2835,7 @@ verdict(
 )
 
 # %% [markdown]
-# Les résultats varient, oui ; mais une base plus profonde n'est pas toujours meilleure.
+# Oui ; mais une base plus profonde n'est pas toujours meilleure.
 #
 # ## Ce que la loi permet, et ce qui reste à décider
 #
