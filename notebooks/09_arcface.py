@@ -26,7 +26,7 @@
 # | **Document étudié** | 000, « ArcFace » |
 # | **Données** | visages dessinés ; ORL, quarante personnes (aucun visage réel n'est montré) |
 # | **Durée** | deux heures de lecture, une heure d'exercices |
-# | **Exécution** | rapide : une demi-minute ; complète, sur un processeur : une heure |
+# | **Exécution** | rapide : 40 s ; complète, sur un processeur : une heure |
 #
 # > **Plan.**
 # > 1. *La perte* : le code du document démonté, la formule juste, une couche pour toute la famille.
