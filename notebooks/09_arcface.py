@@ -13,20 +13,32 @@
 # > - dire pourquoi l'on compare des plongements, et ce que change un ensemble ouvert ;
 # > - reconnaître, par des essais de trois lignes, une perte qui n'apprend rien ;
 # > - dériver ArcFace du softmax, et écrire en une couche toute la famille des marges ;
-# > - voir ce que font la marge, l'échelle et un échauffement de la marge ;
+# > - prévoir ce que font la marge et l'échelle ;
 # > - comparer des pertes sur des inconnus, avec des intervalles, et dire « égalité » ;
 # > - situer ces systèmes devant la loi, et leurs erreurs selon les groupes.
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres 1 à 4 |
+# | **Prérequis** | softmax, entropie croisée : [chapitre 2](02_layers_and_training) |
+# | | calculs d'un réseau, réseaux connus : [chapitre 3](03_architectures) |
+# | | base et tête, fuite de données : [chapitre 4](04_transfer_learning) |
+# | | courbe ROC, AUC, bootstrap : [chapitre 8](08_efficientnet_b4) |
 # | **Document étudié** | 000, « ArcFace » |
 # | **Données** | visages dessinés ; ORL, quarante personnes (aucun visage réel n'est montré) |
-# | **Durée** | cinq heures de lecture et d'exercices ; exécution rapide : une minute |
+# | **Durée** | deux heures de lecture, une heure d'exercices |
+# | **Exécution** | rapide : 40 s ; complète, sur un processeur : une heure |
+#
+# > **Plan.**
+# > 1. *La perte* : le code du document démonté, la formule juste, une couche pour toute la famille.
+# > 2. *La marge* : ce qu'elle fait sur un cercle, puis aux angles d'un petit réseau.
+# > 3. *La mesure* : des inconnus, des intervalles, les limites du document, la loi.
+# >
+# > À la première lecture, passez « Contre une boucle naïve », « Les deux autres parents », « Un
+# > descripteur appris sur des millions de visages », « Ce que coûte la couche de classification ».
 #
 # Le document nomme la bonne idée, une marge sur l'angle, et annonce sa formule : elle manque. Son
-# code, lui, ne contient ni marge qui agisse, ni classes, ni même un cosinus du bon signe. Nous le
-# démontons, nous écrivons la perte juste, puis nous cherchons où la marge sert vraiment.
+# code, lui, ne contient ni marge qui agisse, ni classes, ni même un cosinus du bon signe. Vous le
+# démontez, vous écrivez la perte juste, puis vous cherchez où la marge sert vraiment.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -77,6 +89,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from keras import layers, ops
+from matplotlib.collections import LineCollection
 from PIL import Image
 from scipy import stats
 from sklearn.decomposition import PCA
@@ -96,6 +109,7 @@ from utils.verdicts import summary, verdict
 # %%
 runtime.start("09_arcface")
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
+SIDE = runtime.pick(quick=32, full=64, cpu=48)  # côté des images de visages
 EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
 
 people = datasets.identities()
@@ -106,18 +120,18 @@ runtime.banner(people)
 # ## Reconnaître, c'est comparer
 #
 # Un système de reconnaissance faciale ne peut pas avoir une sortie par personne : il faudrait le
-# réentraîner à chaque nouvel inscrit. Il calcule un **plongement**, un vecteur court, et compare
-# des vecteurs. Le document le dit bien : « les visages similaires (appartenant à la même personne)
-# sont proches, tandis que les visages différents sont éloignés ». Deux tâches s'y ramènent : la
+# réentraîner à chaque inscrit. Il calcule un **plongement**, un vecteur court, et compare des
+# vecteurs. Le document le dit bien : « les visages similaires (appartenant à la même personne) sont
+# proches, tandis que les visages différents sont éloignés ». Deux tâches s'y ramènent : la
 # ***vérification*** (« ces deux images montrent-elles la même personne ? » : la distance est-elle
 # sous un seuil ?) et l'***identification*** (« qui est-ce, parmi N inscrits ? » : le plus proche).
 #
-# Et deux situations se présentent. En ***ensemble fermé***, les personnes à reconnaître sont celles
-# de l'entraînement : une classification ordinaire suffirait. En ***ensemble ouvert***, ce sont
-# d'autres, jamais vues ; l'identification doit aussi savoir répondre « personne ». C'est le cas
-# réel. Un réseau parfait en ensemble fermé peut y échouer : il a appris à séparer *ses* classes,
-# non à placer les suivantes. Toute l'affaire d'ArcFace est là : entraîner un **classifieur**, d'une
-# façon qui rende le **plongement** bon pour des inconnus, puis jeter le classifieur.
+# En ***ensemble fermé***, les personnes à reconnaître sont celles de l'entraînement : une
+# classification ordinaire suffirait. En ***ensemble ouvert***, ce sont d'autres, jamais vues, et
+# l'identification doit aussi savoir répondre « personne ». C'est le cas réel. Un réseau parfait en
+# ensemble fermé peut y échouer : il a appris à séparer *ses* classes, non à placer les suivantes.
+# Toute l'affaire d'ArcFace est là : entraîner un **classifieur**, d'une façon qui rende le
+# **plongement** bon pour des inconnus, puis jeter le classifieur.
 #
 # ### Sur la sphère
 #
@@ -152,8 +166,8 @@ print(f"plus grand écart à 2 − 2 cos : {gap:.0e}")
 assert gap < 1e-5
 
 # %% [markdown]
-# Un seuil sur la distance se traduit donc en un seuil sur l'angle, et l'ordre des voisins est le
-# même. Dessinons un cercle, où chaque classe $j$ a sa direction $W_j$, puis la sphère.
+# Un seuil sur la distance est donc un seuil sur l'angle, et l'ordre des voisins est le même.
+# Dessinons un cercle, où chaque classe $j$ a sa direction $W_j$, puis la sphère.
 
 
 # %%
@@ -235,7 +249,7 @@ runtime.show_table(("dimension", "écart type (°)", "plus petit angle (°)"), r
 
 # %% [markdown]
 # En dimension 512, deux directions au hasard sont presque perpendiculaires, même les deux plus
-# proches des cent : il reste de la place pour des marges, et pour des inconnus.
+# proches des cent : il y a place pour des marges, et pour des inconnus.
 #
 # ## La perte du document, disséquée
 #
@@ -253,8 +267,7 @@ runtime.show_table(("dimension", "écart type (°)", "plus petit angle (°)"), r
 #     return arcface_loss_value
 # ```
 #
-# (Nous n'avons que coupé une ligne trop longue.) Voici le même, avec les opérations de Keras 3.
-# Nous ne corrigeons rien.
+# (Une ligne trop longue est coupée.) Le voici, sans correction, avec les opérations de Keras 3.
 
 
 # %%
@@ -280,7 +293,7 @@ verdict("arcface-doc-cosine", itself)
 # %%
 x, w = on_circle(0), on_circle(np.rad2deg(0.3))
 theta = float(ops.arccos(keras.losses.cosine_similarity(x, w))[0])
-print(f"angle 0,3 ; le code trouve {number(theta, 4)} ; π − 0,3 = {np.pi - 0.3:.4f}")
+print(f"le code trouve {number(theta, 4)} ; π − 0,3 = {number(np.pi - 0.3, 4)}")
 verdict("arcface-doc-theta", theta)
 
 # %% [markdown]
@@ -300,24 +313,25 @@ verdict("arcface-doc-margin", bool(np.ptp(values) > 1e-3))
 # La marge, raison d'être d'ArcFace, n'a **aucun effet**.
 #
 # **Le softmax.** Il devrait porter sur les classes. Mais `cosine_similarity` rend un nombre par
-# exemple : le softmax compare donc les exemples du lot entre eux. Pis : cette moyenne est la plus
-# petite quand tous les angles sont *égaux*. Donnons-lui des plongements parfaits, égaux à leur
-# cible, puis les pires, à l'opposé.
+# exemple : le softmax compare les exemples du lot entre eux. Pis : cette moyenne est la plus petite
+# quand tous les angles sont *égaux*. Donnons-lui des plongements parfaits, égaux à leur cible, puis
+# les pires, à l'opposé.
 
 # %%
 target = np.eye(8, dtype="float32")  # huit exemples
 perfect, worst = (float(document_loss(sign * target, target)) for sign in (1, -1))
-print(f"parfait : {perfect:.4f} ; pire : {worst:.4f} ; log 8 = {np.log(8):.4f}")
+shown = [number(value, 4) for value in (perfect, worst, np.log(8))]
+print("parfait : {} ; pire : {} ; log 8 = {}".format(*shown))
 verdict("arcface-doc-softmax", bool(worst > perfect + 1e-3))
 
 # %% [markdown]
 # Même perte, $\log 8$, pour le meilleur réseau et pour le pire. Aucun réseau ne peut descendre plus
-# bas : il suffit de répondre n'importe quoi, pourvu que ce soit à angle constant.
+# bas : il suffit de répondre n'importe quoi, pourvu que tous les angles soient égaux.
 #
 # **Les scores.** Le softmax porte sur $64\,\theta$ et non sur $64 \cos\theta$ : un plus grand angle
-# donne un plus grand score. Et l'on calcule une probabilité, puis son logarithme, au lieu des deux
-# ensemble. Entre un angle nul et un angle plat, l'écart des scores vaut $64\pi$, environ 200 :
-# l'exponentielle tombe à zéro.
+# donne un plus grand score. De plus, le code calcule une probabilité, puis son logarithme, au lieu
+# des deux ensemble. Entre un angle nul et un angle plat, l'écart des scores vaut $64\pi$, environ
+# 200 : l'exponentielle tombe à zéro, et le logarithme de zéro est infini.
 
 # %%
 infinite = float(document_loss(on_circle([0, 180]), on_circle([0, 0])))
@@ -327,7 +341,7 @@ assert np.isinf(infinite)
 # %% [markdown]
 # **Le gradient.** La dérivée de l'arc cosinus est infinie en 1 et en −1, c'est-à-dire quand le
 # plongement est exactement sur sa cible ou à l'opposé. De plus, à l'arrondi près, un cosinus peut
-# dépasser 1.
+# dépasser 1 : son arc cosinus n'est alors pas un nombre (`nan`). Essayons l'un, puis l'autre.
 
 # %%
 x = np.eye(4, dtype="float32")[:2]
@@ -339,7 +353,7 @@ verdict("arcface-doc-acos", bool(np.isfinite(gradient).all()))
 # %%
 x = rng.normal(size=(4_000, 512)).astype("float32")
 theta = ops.convert_to_numpy(ops.arccos(keras.losses.cosine_similarity(x, x)))
-print(f"{np.isnan(theta).sum()} angles sur {len(theta)} d'un vecteur à lui-même : NaN")
+print(f"angles d'un vecteur à lui-même : {np.isnan(theta).sum()} nan sur {len(theta)}")
 
 # %% [markdown]
 # **Les étiquettes.** Keras appelle une perte avec `(y_true, y_pred)`, dans cet ordre : le paramètre
@@ -367,7 +381,7 @@ first, second = (
     ops.convert_to_numpy(keras.losses.cosine_similarity(labels, embeddings))
     for labels in (column, other)
 )
-print(f"« cosinus » de {first.min():.2f} à {first.max():.2f}")
+print(f"« cosinus » de {number(first.min())} à {number(first.max())}")
 verdict("arcface-doc-labels", bool(np.abs(first - second).max() > 1e-4))
 
 # %% [markdown]
@@ -385,10 +399,11 @@ print(f"poids encore finis : {percent(alive)}")
 verdict("arcface-doc-fit", bool(alive == 1))
 
 # %% [markdown]
-# En un pas, sans message, tous les poids sont perdus. Le document n'avait pas vu ce défaut : son
-# code s'arrête à `summary()`, il n'entraîne rien. Résumons ce qu'il faut rétablir : une **matrice
-# de classes**, un vrai cosinus, un softmax **sur les classes**, une marge sur la **seule vraie
-# classe**, et pas d'arc cosinus à dériver.
+# En un pas, sans message, tous les poids sont perdus. L'auteur du document ne pouvait pas le voir :
+# son code s'arrête à `summary()`, il n'entraîne rien.
+#
+# Ce qu'il faut rétablir : une **matrice de classes**, un vrai cosinus, un softmax **sur les
+# classes**, une marge sur la **seule vraie classe**, et pas d'arc cosinus à dériver.
 
 # %% [markdown]
 # ## La bonne perte, pas à pas
@@ -652,7 +667,8 @@ def worst_gap(loss, scale, margin, degrees):
 
 
 # %%
-inner, ends = np.linspace(1, 179, 90), np.array([0.0, 1e-3, 179.999, 180.0])
+inner = np.linspace(1, 179, runtime.pick(quick=15, full=90))
+ends = np.array([0.0, 1e-3, 179.999, 180.0])
 TRIED = [(s, m) for s in (1.0, 30.0, 64.0) for m in (0.1, 0.35, 0.5, 0.8)]
 rows = []
 for loss in ("ArcFace", "CosFace", "SphereFace"):
@@ -666,8 +682,10 @@ runtime.show_table(("perte", "réglages", "de 1 à 179°", "à 0 et 180°"), row
 # %% [markdown]
 # L'écart, divisé par l'échelle, est celui des arrondis. Aux deux bouts, ArcFace en perd un peu
 # plus : près de 0, un cosinus en `float32` ne distingue plus les angles au-dessous d'un
-# cinquantième de degré. Et sans marge ? La couche doit redonner un softmax à l'échelle, ce que le
-# document appelle « une variante ».
+# cinquantième de degré.
+#
+# Et sans marge ? La couche doit redonner un softmax à l'échelle, ce que le document appelle « une
+# variante ».
 
 # %%
 kernel = rng.normal(size=(16, 5)).astype("float32")
@@ -686,8 +704,8 @@ verdict("arcface-variant", bool(max(gaps) < 1e-3))
 # %% [markdown]
 # ### Des gradients toujours finis
 #
-# Reprenons les trois cas où le code du document perdait pied : un plongement exactement sur la
-# direction de sa classe, un autre exactement à l'opposé, un troisième nul.
+# Prenons les trois cas les plus durs : un plongement exactement sur la direction de sa classe, un
+# autre exactement à l'opposé, un troisième nul.
 
 
 # %%
@@ -707,9 +725,8 @@ for head in (ArcFace(3), CosFace(3), SphereFace(3)):
 
     value, gradient = value_and_grad(loss_of, HARD)
     largest = np.abs(gradient).max()
-    print(
-        f"{type(head).__name__} : perte {value:.1f}, plus grand gradient {largest:.1f}"
-    )
+    shown = f"perte {number(value, 1)}, plus grand gradient {number(largest, 1)}"
+    print(f"{type(head).__name__} : {shown}")
     assert np.isfinite([value, *gradient.ravel()]).all()
 
 # %% [markdown]
@@ -851,7 +868,7 @@ class CenterLoss(layers.Layer):
 
 # %%
 step = centre_step(ops.zeros((1, 1)), ops.array([[2.0], [4.0]]), ops.array([0, 0]), 0.5)
-print("nouveau centre :", float(step[0, 0]))
+print("nouveau centre :", number(float(step[0, 0]), 1))
 assert np.isclose(float(step[0, 0]), 1)
 
 # %% [markdown]
@@ -866,19 +883,20 @@ for _ in range(50):
     gaps = cloud - ops.convert_to_numpy(centres)[side]  # le gradient du rappel
     distances.append(np.linalg.norm(gaps, axis=1).mean())
     cloud = cloud - 0.1 * gaps
-print(f"distance moyenne au centre : {distances[0]:.2f}, puis {distances[-1]:.4f}")
+first, last = number(distances[0]), number(distances[-1], 4)
+print(f"distance moyenne au centre : {first}, puis {last}")
 verdict("arcface-center", bool(distances[-1] < distances[0] / 10))
 
 # %% [markdown]
 # Elle converge. Seule, elle mettrait tous les points au même endroit, d'où le softmax qui les
 # sépare.
 #
-# La **perte par triplets**, celle de FaceNet, s'étudie au chapitre 10. Sans matrice de classes,
-# elle compare les exemples d'un lot entre eux : une ancre, une positive (même personne), une
-# négative. Prises au hasard, presque toutes les négatives sont vite satisfaites. FaceNet les
-# choisit donc *semi-difficiles* : plus loin de l'ancre que la positive, mais le moins possible.
-# Nous prenons toutes les paires positives du lot ; quand aucune négative n'est plus loin, la plus
-# lointaine sert.
+# La **perte par triplets**, celle de FaceNet, s'étudie au [chapitre 10](10_siamese). Sans matrice
+# de classes, elle compare les exemples d'un lot entre eux : une ancre, une positive (même
+# personne), une négative. Prises au hasard, presque toutes les négatives sont vite satisfaites.
+# FaceNet les choisit donc *semi-difficiles* : plus loin de l'ancre que la positive, mais encore
+# dans la marge. Pour chaque paire positive du lot, nous prenons la plus proche de celles qui sont
+# plus loin ; à défaut, la plus lointaine de toutes.
 
 
 # %%
@@ -886,9 +904,8 @@ def semi_hard(squared, negative):
     """Carré de la distance à la négative choisie, pour chaque ancre et chaque positive : (n, n)."""
     away = squared[:, None, :]  # (ancre, positive, négative)
     beyond = ops.logical_and(negative[:, None, :], away > squared[:, :, None])
-    nearest = ops.min(
-        ops.where(beyond, away, 5.0), axis=2
-    )  # 5 : plus que toute distance
+    # 5 : plus que le carré de toute distance entre deux points de la sphère.
+    nearest = ops.min(ops.where(beyond, away, 5.0), axis=2)
     farthest = ops.max(ops.where(negative, squared, 0.0), axis=1)
     return ops.where(ops.any(beyond, axis=2), nearest, farthest[:, None])
 
@@ -918,12 +935,13 @@ points = on_circle([0, 8, 40, 48])
 value, gradient = value_and_grad(
     lambda t: triplet_loss(np.array([0, 0, 1, 1]), t), points
 )
-print(f"perte {value:.3f}, plus grand gradient {np.abs(gradient).max():.3f}")
-verdict("arcface-facenet", bool(np.abs(gradient).max() > 0))
+largest = float(np.abs(gradient).max())
+print(f"perte {number(value, 3)}, plus grand gradient {number(largest, 3)}")
+verdict("arcface-facenet", bool(largest > 0))
 
 # %% [markdown]
-# Non : la différence des distances dépasse la marge, cela lui suffit. Elle n'impose qu'un ordre,
-# avec une marge ; elle ne maximise ni ne minimise rien au-delà.
+# Non : la différence des distances dépasse la marge, cela lui suffit. Elle n'impose qu'un ordre ;
+# au-delà, elle ne maximise ni ne minimise rien.
 #
 # ## Ce que fait la marge
 #
@@ -972,22 +990,22 @@ figures.show(
 # 28,6 degrés (0,5 radian) plus loin. Le petit saut, vers 151 degrés, est la branche au-delà de
 # $\pi$. SphereFace ne change rien à l'angle nul, et punit de plus en plus : jusqu'à −7.
 #
-# Vérifions ces phrases. Si la marge est additive sur l'angle, l'écart entre l'angle et celui que
-# note ArcFace est constant ; si elle l'est sur le cosinus, c'est l'écart des cosinus.
+# Vérifions. Si la marge est additive sur l'angle, l'écart entre l'angle et celui que note ArcFace
+# est constant ; si elle l'est sur le cosinus, c'est l'écart des cosinus.
 
 # %%
 softmax_curve, _, cosface_curve, arcface_curve = drawn.values()
 inside = (degrees > 5) & (degrees < 145)
 in_angle = np.arccos(arcface_curve[inside]) - np.deg2rad(degrees[inside])
 in_cosine = (softmax_curve - cosface_curve)[inside]
-print(f"ArcFace, en angle : de {in_angle.min():.4f} à {in_angle.max():.4f}")
-print(f"CosFace, en cosinus : de {in_cosine.min():.4f} à {in_cosine.max():.4f}")
+for name, gaps in (("ArcFace, angle", in_angle), ("CosFace, cosinus", in_cosine)):
+    print(f"{name} : de {number(gaps.min(), 4)} à {number(gaps.max(), 4)}")
 verdict("arcface-penalty", np.round(in_angle.mean(), 3))
 verdict("arcface-cosface", np.round(np.ptp(in_cosine), 3))
 
 # %% [markdown]
-# Le document appelle la marge de CosFace « additive », puis « additive cosinus » : c'est la seconde
-# expression qui est précise. Quant à SphereFace, sa pénalité est bien angulaire, mais elle grandit
+# Le document appelle la marge de CosFace « additive », puis « additive cosinus » : la seconde
+# expression est la bonne. Quant à SphereFace, sa pénalité est bien angulaire, mais elle grandit
 # avec l'angle.
 
 # %%
@@ -1003,7 +1021,7 @@ verdict("arcface-sphereface-penalty", bool(np.ptp(extra) < 1))
 # ### Déplacer les points soi-même
 #
 # Deux centres sur le cercle, à 60° et à 150°, et un échantillon de la classe 1. La probabilité de
-# sa vraie classe ne dépend que des deux angles, de la marge et de l'échelle : quelques lignes.
+# sa vraie classe ne dépend que des deux angles, de la marge et de l'échelle.
 
 
 # %%
@@ -1021,10 +1039,10 @@ def true_probability(sample, margin, scale=4.0):
 
 # %% [markdown]
 # L'animation fait tourner l'échantillon autour du cercle et compare cette probabilité sans marge et
-# avec une marge de 0,5. L'échelle est petite, 4, pour que les courbes ne soient pas des marches.
-# Dans le livre, un explorateur prend sa place : vous y déplacez les trois points, vous y changez la
-# perte, la marge et l'échelle, et les angles, les logits, la perte et son gradient se calculent
-# dans la page.
+# avec une marge de 0,5 (à l'échelle 4, pour que les courbes ne soient pas des marches). Dans le
+# livre, un explorateur prend sa place : vous y déplacez les trois points, vous y changez la perte,
+# la marge et l'échelle, et la page recalcule les angles, les scores (*logits*), la perte et son
+# gradient.
 
 
 # %% tags=["explorer", "explorer-arcface", "hide-input"] cellView="form"
@@ -1053,8 +1071,10 @@ def draw_turn(sample):
     return fig
 
 
-positions = [(60 - 45 * step) % 360 for step in range(8)]  # finit à mi-chemin, à 105°
-start, last = ([true_probability(x, m) for m in (0, 0.5)] for x in positions[::7])
+turn_steps = runtime.pick(quick=(0, 7), full=range(8))
+positions = [(60 - 45 * step) % 360 for step in turn_steps]  # finit à mi-chemin, à 105°
+ends = positions[0], positions[-1]
+start, last = ([true_probability(x, m) for m in (0, 0.5)] for x in ends)
 figures.animate(
     [draw_turn(sample) for sample in positions],
     alt=f"Animation en {len(positions)} étapes : un échantillon fait le tour du cercle. Sur le "
@@ -1064,16 +1084,15 @@ figures.animate(
 )
 
 # %% [markdown]
-# La courbe avec marge passe sous l'autre : à position égale, la vraie classe est jugée plus
-# sévèrement, et l'échantillon doit venir plus près de son centre pour atteindre la même
-# probabilité. À mi-chemin des deux centres, la probabilité sans marge est d'un demi ; avec la
-# marge, elle est bien au-dessous. La petite marche près de 270° est l'endroit où θ₁ + m passe 180°
-# et où l'autre formule prend le relais.
+# La courbe avec marge passe sous l'autre : l'échantillon doit venir plus près de son centre pour
+# atteindre la même probabilité. À mi-chemin des deux centres, elle vaut un demi sans marge, bien
+# moins avec. La petite marche près de 270° est l'endroit où θ₁ + m passe 180° et où l'autre formule
+# prend le relais.
 #
-# Dans l'explorateur, regardez trois choses. Les traits qui coupent le cercle sont les frontières :
-# chaque arc contient les échantillons que gagne une classe quand elle est la vraie. L'espace entre
-# les deux arcs, du côté court, est le couloir qu'ouvre la marge. La flèche montre où la descente de
-# gradient emmène l'échantillon.
+# Dans l'explorateur, les traits qui coupent le cercle sont les frontières : chaque arc contient les
+# échantillons que gagne une classe quand elle est la vraie. L'espace entre les deux arcs, du côté
+# court, est le couloir qu'ouvre la marge. La flèche montre où la descente de gradient emmène
+# l'échantillon.
 #
 # 1. Faites varier l'échelle s de 1 à 64 sans toucher au reste. Les frontières bougent-elles ? Et la
 #    perte ?
@@ -1083,8 +1102,8 @@ figures.animate(
 # <details>
 # <summary>Réponses</summary>
 #
-# 1. Les frontières ne bougent pas : s multiplie les deux logits, et leur égalité n'en dépend pas.
-#    La perte change beaucoup : plus s est grand, plus une même différence d'angles compte.
+# 1. Les frontières ne bougent pas : s multiplie les deux scores, et leur égalité n'en dépend pas.
+#    La perte change beaucoup : plus s est grand, plus une même différence de cosinus compte.
 # 2. Avec ArcFace, le couloir vaut m radians, soit 28,6° pour m = 0,5, tant que l'angle entre les
 #    centres dépasse m. Avec CosFace, la marge est retranchée du cosinus et non ajoutée à l'angle :
 #    le couloir dépend de l'angle entre les centres, et s'élargit quand ils se rapprochent.
@@ -1094,9 +1113,10 @@ figures.animate(
 # %% [markdown]
 # ### Où passe la frontière ?
 #
-# Deux classes, à 90 degrés l'une de l'autre. Sans marge, la frontière est au milieu. Avec marge,
-# pendant l'entraînement, un exemple de la classe 1 n'est tenu pour bien classé que si son score,
-# marge comprise, dépasse l'autre. Promenons-le et cherchons où cela cesse. (Un angle négatif : même
+# Deux classes, à 90 degrés l'une de l'autre, puis à 40. Sans marge, la frontière est au milieu.
+# Pendant l'entraînement, un exemple de la classe 1 n'est bien classé que si son score, marge
+# comprise, dépasse l'autre. Promenons-le et cherchons où cela cesse. Chaque case donne cette
+# frontière, puis la largeur de la bande interdite entre les deux classes. (Un angle négatif : même
 # l'exemple posé sur sa direction est jugé mal classé.)
 
 
@@ -1114,25 +1134,21 @@ GAPS = (90, 40)
 borders = {
     name: [boundary(head, gap) for gap in GAPS] for name, head in family().items()
 }
-rows = [
-    [
-        name,
-        *(
-            f"{number(b, 1)}° · {number(abs(g - 2 * b), 1)}°"
-            for b, g in zip(found, GAPS)
-        ),
-    ]
-    for name, found in borders.items()
-]
+
+
+def border_and_band(border, gap):
+    return f"{number(border, 1)}° · {number(abs(gap - 2 * border), 1)}°"
+
+
+rows = [[name, *map(border_and_band, at, GAPS)] for name, at in borders.items()]
 runtime.show_table(("perte", *(f"classes à {g}°" for g in GAPS)), rows)
 verdict("arcface-strict", bool(borders["ArcFace"][0] < borders["sans marge"][0] - 1))
 
 # %% [markdown]
-# Chaque case donne la frontière de la classe 1, puis la largeur de la bande interdite entre les
-# deux classes. Pour ArcFace, cette bande a la même largeur, $m$, où que soient les classes : c'est
-# ce que l'article met en avant. Pour SphereFace, elle s'élargit avec
-# l'angle entre les classes. Pour CosFace, c'est l'inverse : à 40 degrés, la marge 0,35 demande
-# l'impossible, même au centre de la classe. Sur le cercle :
+# Pour ArcFace, la bande a la même largeur, $m$, où que soient les classes : c'est ce que l'article
+# met en avant. Pour SphereFace, elle s'élargit avec l'angle entre les classes. Pour CosFace, c'est
+# l'inverse : à 40 degrés, la marge 0,35 demande l'impossible, même au centre de la classe. Voici le
+# cas de 90 degrés, sur le cercle.
 
 
 # %%
@@ -1171,8 +1187,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Une bande interdite n'existe qu'à l'entraînement. À l'inférence, la frontière revient au milieu :
-# l'exemple appris avec une marge en est loin, et c'est tout le but.
+# À l'inférence, la frontière revient au milieu : l'exemple appris avec une marge en est loin, et
+# c'est tout le but.
 #
 # ### Les mêmes visages, sept pertes
 #
@@ -1283,7 +1299,7 @@ def angle_report(base, data):
 
 # %%
 LOSSES = runtime.pick(
-    quick=("softmax", "centres"), full=("softmax", "sans marge", "centres", "triplets")
+    quick=("centres",), full=("softmax", "sans marge", "centres", "triplets")
 )
 LOSSES += runtime.pick(quick=("ArcFace",), full=("SphereFace", "CosFace", "ArcFace"))
 PLANE_EACH = runtime.pick(quick=4, full=60)
@@ -1323,17 +1339,18 @@ measured = {loss: found for loss, found in plane.values.items() if loss != "labe
 show_reports("perte", measured)
 
 # %% [markdown]
-# Voici, pour la première graine, les images de test : un trait par image, à l'angle de son
-# plongement.
+# Voici, pour la première graine et six de ces pertes (sans les triplets), les images de test : un
+# trait par image, à l'angle de son plongement.
 
 # %%
 fig, axes = plt.subplots(3, 2, figsize=(figures.WIDTH, 8.4))
 SHOWN = [loss for loss in measured if loss != "triplets"]
 for ax, loss in zip(axes.flat, SHOWN):
     ax.plot(*on_circle(np.arange(361)).T, color="0.8", lw=1)
-    for angle, label in zip(plane.values[loss]["shown"], plane.values["labels"]):
-        ends = np.outer([0.86, 1.1], on_circle(angle)[0])
-        ax.plot(*ends.T, color=figures.COLOURS[label], lw=1.2, alpha=0.7)
+    points = on_circle(plane.values[loss]["shown"])
+    colours = [figures.COLOURS[label] for label in plane.values["labels"]]
+    strokes = np.stack([0.86 * points, 1.1 * points], axis=1)  # (n, 2 bouts, 2)
+    ax.add_collection(LineCollection(strokes, colors=colours, lw=1.2, alpha=0.7))
     ax.set_title(loss)
     ax.set(aspect="equal", xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
     ax.axis("off")
@@ -1350,13 +1367,13 @@ figures.show(
 # leur voisine, et toutes les pertes en approchent. Ce qui change, c'est le nuage de chaque classe.
 # Les trois marges le serrent : leur rapport, autour de 0,07, est plus petit que celui du softmax
 # (0,09) et que celui de la tête sans marge (0,11). Avec trois graines, c'est une tendance, pas une
-# preuve. La perte par centres, au poids choisi, ne serre pas les *angles* : elle rapproche des
-# points, et un point peut se rapprocher de son centre sans changer de direction.
+# preuve. La perte par centres, au poids choisi, ne serre pas les *angles* : un point peut se
+# rapprocher de son centre sans changer de direction.
 #
 # Une graine d'ArcFace se trompe quatre fois sur dix. Sur un cercle, une classe ne peut en dépasser
-# une autre sans la traverser : des classes mal rangées au départ restent parfois mêlées. Ce n'est
-# pas la faute de la perte, mais de la dimension 2. Ces angles sont aussi ceux de personnes
-# *connues* ; nous jugerons les pertes plus bas, sur des inconnus.
+# une autre sans la traverser : des classes mal rangées au départ restent parfois mêlées. La faute
+# en est à la dimension 2, pas à la perte. Ces angles sont aussi ceux de personnes *connues* : nous
+# jugerons les pertes plus bas, sur des inconnus.
 #
 # ### L'échelle et la marge
 #
@@ -1368,7 +1385,7 @@ GRID_PEOPLE = runtime.pick(quick=4, full=40, cpu=24)
 GRID_EACH = runtime.pick(quick=4, full=24, cpu=16)
 GRID_EPOCHS = runtime.pick(quick=1, full=30)
 GRID_SCALES = runtime.pick(quick=(16.0,), full=(4.0, 16.0, 64.0))
-GRID_MARGINS = runtime.pick(quick=(0.0, 0.5), full=(0.0, 0.25, 0.5, 0.8))
+GRID_MARGINS = runtime.pick(quick=(0.5,), full=(0.0, 0.25, 0.5, 0.8))
 
 
 def grid_run():
@@ -1403,19 +1420,21 @@ print(f"exactitude de test : de {percent(min(shares))} à {percent(max(shares))}
 print(f"la plus basse : s = {number(low['scale'], 0)}, m = {number(low['margin'])}")
 
 # %% [markdown]
-# L'exactitude ne voit presque rien : toutes ces recettes reconnaissent les personnes connues. Les
+# L'exactitude ne voit presque rien : tous ces réglages reconnaissent les personnes connues. Les
 # angles, eux, diffèrent beaucoup. À chaque échelle, le rapport de l'interne à l'externe diminue
-# quand la marge augmente. À $s = 64$ sans marge, les classes restent à 16 degrés l'une de l'autre :
-# le softmax est sûr de lui dès que les angles diffèrent un peu, et cesse de pousser. La marge les
-# porte à 77 degrés. À $s = 4$, au contraire, le softmax n'est jamais tout à fait sûr : même sans
-# marge, il pousse toujours, et les classes sont à 81 degrés ; la marge y resserre les nuages, de 26
-# à 19 degrés. Une petite échelle et une marge sont deux façons de ne pas se satisfaire trop tôt.
+# quand la marge augmente.
+#
+# À $s = 64$ sans marge, les classes restent à 16 degrés l'une de l'autre : le softmax est sûr de
+# lui dès que les angles diffèrent un peu, et cesse de pousser. La marge les porte à 77 degrés. À
+# $s = 4$, au contraire, le softmax n'est jamais tout à fait sûr : même sans marge, il pousse
+# toujours, et les classes sont à 81 degrés ; la marge y resserre les nuages, de 26 à 19 degrés. Une
+# petite échelle et une marge sont deux façons de ne pas se satisfaire trop tôt.
 #
 # ### L'entraînement refuse-t-il de partir ?
 #
 # Au début, les directions sont au hasard : tous les angles sont proches de 90 degrés. Avec $s = 64$
 # et $m = 0{,}5$, le score de la vraie classe vaut alors environ $64\cos(118{,}6°)$, celui des
-# autres zéro. Calculons la perte de départ, et ce qu'elle serait pour une réponse au hasard.
+# autres zéro. Comparons la perte de départ à celle d'une réponse au hasard.
 
 # %%
 rows = []
@@ -1428,12 +1447,13 @@ rows += [["réponse au hasard : log 100", number(np.log(100), 1)]]
 runtime.show_table(("réglage", "perte de départ"), rows)
 
 # %% [markdown]
-# Avec le réglage du document, la vraie classe part perdante contre toutes les autres, dans chaque
-# exemple, et le softmax est saturé : le gradient dit seulement « tout est faux », avec la même
-# force pour tous. Deux remèdes usuels : une échelle plus petite, ou un ***échauffement de la
-# marge*** : on commence sans marge, et on l'augmente par étapes. Le réglage `margin` est lu quand
-# Keras compile le calcul ; à chaque étape on recompile donc, en gardant l'optimiseur. Essayons avec
-# peu d'images, et de même le recuit de SphereFace.
+# Avec le réglage du document, la vraie classe part perdante contre toutes les autres, et le softmax
+# est saturé : le gradient dit seulement « tout est faux », avec la même force pour tous les
+# exemples. Deux remèdes usuels : une échelle plus petite, ou un ***échauffement de la marge***,
+# commencé sans marge et poursuivi en l'augmentant par étapes.
+#
+# Keras lit `margin` quand il compile le calcul : à chaque étape on recompile donc, en gardant
+# l'optimiseur. Essayons avec peu d'images, et de même le recuit de SphereFace.
 
 # %%
 STAGES = runtime.pick(quick=2, full=8)
@@ -1450,10 +1470,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = runtime.pick(
-    quick={
-        "ArcFace 64, échauffé": Recipe("ArcFace", 64.0, "margin", RAMP),
-        "SphereFace, recuit": Recipe("SphereFace", 0.0, "annealing", COOLING),
-    },
+    quick={"SphereFace, recuit": Recipe("SphereFace", 0.0, "annealing", COOLING)},
     full={
         "ArcFace 64, m = 0": Recipe("ArcFace", 64.0, "margin", [0.0] * STAGES),
         "ArcFace 64, m = 0,5": Recipe("ArcFace", 64.0, "margin", [0.5] * STAGES),
@@ -1497,29 +1514,23 @@ warm_up = experiment("warm_up", warm_up_run)
 recipes = {name: warm_up.values[name] for name in warm_up.values if name != "epochs"}
 curves = {name: found["curve"] for name, found in recipes.items()}
 steps = np.shape(next(iter(curves.values())))[-1]
-fig = figures.curves(
-    curves,
-    "époques",
-    "exactitude de test",
-    x=warm_up.values["epochs"] * np.arange(1, steps + 1),
-)
+epochs = warm_up.values["epochs"] * np.arange(1, steps + 1)
+fig = figures.curves(curves, "époques", "exactitude de test", x=epochs)
+ends = [f"{name} {percent(np.mean(c, axis=0)[-1])}" for name, c in curves.items()]
 figures.show(
     fig,
-    alt="Exactitude de test au fil des étapes, pour six recettes ; à la fin : "
-    + ", ".join(
-        f"{name} {percent(np.mean(c, axis=0)[-1])}" for name, c in curves.items()
-    ),
+    alt="Exactitude de test au fil des étapes, pour chaque recette ; à la fin : "
+    + ", ".join(ends),
 )
 
 # %%
 show_reports("recette", recipes)
 
 # %% [markdown]
-# Avec 24 personnes et un réseau normalisé par lots, rien n'a refusé de partir : dès la première
-# étape, le réglage de l'article reconnaît neuf visages sur dix. La difficulté que l'on pouvait
-# craindre n'apparaît pas à cette taille. L'échauffement, lui, se voit dans les angles : un rapport
-# de 0,37 au lieu de 0,41, dans le même sens pour les trois graines, mais une exactitude un peu plus
-# lente à venir. Une échelle de 16 gagne presque autant.
+# Avec 24 personnes et une normalisation par lots, rien n'a refusé de partir : dès la première
+# étape, le réglage de l'article reconnaît neuf visages sur dix. L'échauffement se voit surtout dans
+# les angles : un rapport de 0,37 au lieu de 0,41, dans le même sens pour les trois graines. Une
+# échelle de 16 gagne presque autant.
 #
 # Le document juge SphereFace « moins stable qu'ArcFace ». Comparons l'exactitude moyenne tout au
 # long de l'apprentissage, sans aide, au même budget : est-elle plus basse avec chacune des trois
@@ -1537,17 +1548,16 @@ lower = warm_up.full and np.less(*map(along_the_way, plain_recipes))
 verdict("arcface-sphereface-stability", lower if lower is None else bool(lower.all()))
 
 # %% [markdown]
-# Plus lente à venir, et un peu plus basse à la fin, avec sa marge entière dès le départ. Mais son
-# recuit, qui fait partie de la méthode, la met au niveau d'ArcFace : le rapport d'angles le plus
-# petit des six.
-
-# %% [markdown]
+# Oui : avec sa marge entière dès le départ, SphereFace apprend plus lentement, et finit plus bas.
+# Mais son recuit, qui fait partie de la méthode, la met au niveau d'ArcFace, avec le plus petit
+# rapport d'angles des six.
+#
 # ## Le modèle du document
 #
 # Le document prend ResNet-50 sans sa tête, une moyenne globale, et une couche dense de 512 nombres.
-# Il ajoute qu'ArcFace « peut donc être utilisé avec divers backbones ». Une fonction suffit : le
-# backbone est son argument. Nous le construisons avec des poids au hasard, car seuls les comptes
-# nous intéressent ici.
+# Il ajoute qu'ArcFace « peut donc être utilisé avec divers backbones », c'est-à-dire divers réseaux
+# de base. Une fonction suffit : le backbone est son argument. Nous le construisons avec des poids
+# au hasard, car seuls les comptes nous intéressent ici.
 
 
 # %%
@@ -1559,8 +1569,8 @@ def embedder(backbone, dim=512, side=224):
 
 
 # %% [markdown]
-# Les multiplications-additions se comptent comme au chapitre 3 : chaque poids d'un noyau sert une
-# fois par position de la sortie.
+# Les multiplications-additions se comptent comme au [chapitre 3](03_architectures) : chaque poids
+# d'un noyau sert une fois par position de la sortie.
 
 
 # %%
@@ -1602,9 +1612,9 @@ rows = [
 runtime.show_table(("backbone", "poids (M)", "dont plongement", "calculs (G)"), rows)
 
 # %% [markdown]
-# « Calculs » : les milliards de multiplications-additions pour une image de 224 × 224. Le réseau du
-# document a donc le nombre de paramètres que voici, et les trois backbones donnent des plongements
-# de même longueur : la suite ne voit pas la différence.
+# « Calculs » : les milliards de multiplications-additions pour une image de 224 × 224. Les trois
+# backbones donnent des plongements de même longueur : la suite ne voit pas la différence. Comptons
+# les paramètres du réseau du document.
 
 # %%
 width, dense, total, _ = sizes["ResNet-50"]
@@ -1629,25 +1639,24 @@ verdict("arcface-download", stored)
 # %% [markdown]
 # Le reste est l'emballage du format HDF5, noms et attributs compris. Ces poids connaissent mille
 # sortes d'objets et d'animaux, pas les visages. Les systèmes publiés partent d'ordinaire de zéro,
-# de visages *alignés* de 112 × 112 pixels et de millions d'images.
+# de visages *alignés* (les yeux toujours aux mêmes pixels) et de millions d'images.
 #
 # ## Apprendre pour de vrai
 #
 # Nous avons deux jeux, bien plus petits : des visages **dessinés**, autant que nous voulons, et
-# **ORL**, quarante personnes réelles. Aucun visage réel n'est montré.
+# **ORL**, quarante personnes réelles, dix images chacune. Aucune n'est montrée.
 #
 # La règle de l'évaluation : **couper par personne**, jamais par image. Une personne vue à
-# l'entraînement serait reconnue à sa classe, et nous ne saurions rien des inconnus, les seuls qui
-# comptent. L'entraînement apprend, la validation choisit un seuil, le test juge.
+# l'entraînement serait reconnue à sa classe : une fuite de données ([chapitre
+# 4](04_transfer_learning)), et nous ne saurions rien des inconnus, les seuls qui comptent.
+# L'entraînement apprend, la validation choisit un seuil, le test juge.
 
 # %%
 FACE_SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2, 3, 4))
-SIDE = runtime.pick(quick=32, full=64, cpu=48)  # côté des images
-PARTS = runtime.pick(
-    quick=(4, 4, 4), full=(120, 30, 60)
-)  # personnes : entraînement, ...
-EACH = runtime.pick(quick=5, full=12)  # images dessinées d'une personne
-SHOTS = runtime.pick(quick=3, full=10)  # dont celles de l'entraînement
+# Personnes de l'entraînement, de la validation et du test.
+PARTS = runtime.pick(quick=(4, 4, 4), full=(120, 30, 60))
+EACH = runtime.pick(quick=4, full=12)  # images dessinées d'une personne
+SHOTS = runtime.pick(quick=2, full=10)  # dont celles de l'entraînement
 ORL_PARTS = runtime.pick(quick=(4, 4, 4), full=(20, 5, 15))
 ORL_SPLITS = runtime.pick(quick=1, full=8, cpu=5)
 
@@ -1713,6 +1722,8 @@ figures.show(
 # l'autre ; le reste, non.
 #
 # ### Un petit réseau, le même pour toutes les pertes
+#
+# Des convolutions de pas 2, puis une couche dense de 128 nombres : le plongement.
 
 # %%
 WIDTHS = runtime.pick(quick=(8, 8), full=(32, 64, 128, 256), cpu=(12, 24, 48, 96))
@@ -1748,8 +1759,8 @@ print(
 # ordinaire et SphereFace, qui gardent sa longueur, partiraient d'échelles quelconques.
 #
 # Tous voient des lots de même taille, retournés de gauche à droite une fois sur deux. Les images
-# sont tirées au hasard ; les triplets, et eux seuls, demandent des lots composés : quelques
-# personnes, plusieurs images de chacune. Sinon, presque aucune ancre n'aurait de positive.
+# sont tirées au hasard, sauf pour les triplets : leurs lots se composent de quelques personnes, et
+# de plusieurs images de chacune. Sinon, presque aucune ancre n'aurait de positive.
 
 
 # %%
@@ -1774,8 +1785,7 @@ def face_batches(images, labels, steps, seed, shots=None):
 # %% [markdown]
 # Le softmax ordinaire n'a rien à régler. Les autres pertes, si : une échelle, un poids ou une
 # marge ; pour CosFace et ArcFace, une échelle **et** une marge. L'article d'ArcFace prend 64 et
-# 0,5, mais pour 85 000 classes ; nous en avons 120 au plus. Voici les valeurs retenues ; leur choix
-# est plus bas.
+# 0,5, mais pour 85 000 classes. Voici les valeurs retenues ; leur choix est plus bas.
 
 
 # %%
@@ -1846,8 +1856,9 @@ def trained(loss, part, seed, setting=None, base=None, head=None, steps=STEPS):
 # ### Trois points de comparaison
 #
 # Sans eux, aucun nombre ne se lit : les **pixels** (la corrélation de deux images), une **ACP**
-# ajustée sur les personnes de l'entraînement, dont les composantes sont ramenées à la même
-# variance, et le même réseau **au hasard**.
+# (l'analyse en composantes principales du [chapitre 8](08_efficientnet_b4)) ajustée sur les
+# personnes de l'entraînement, aux composantes ramenées à la même variance, et le même réseau **au
+# hasard**.
 
 
 # %%
@@ -1880,17 +1891,19 @@ def describer(method, part, seed, steps=STEPS):
 
 
 METHODS = runtime.pick(
-    quick=("pixels", "ACP", "softmax", "triplets", "ArcFace"),
+    quick=("pixels", "ACP", "softmax", "ArcFace"),
     full=("pixels", "ACP", "au hasard", "softmax", *SETTINGS),
 )
 
 # %% [markdown]
 # ### Ce que l'on mesure
 #
-# D'abord la vérification, sur **toutes** les paires d'images du test. AUC et taux d'égale erreur
-# sont ceux du chapitre 10. Un système réel, lui, fixe la part de paires différentes qu'il accepte,
-# le ***taux de fausse acceptation*** (*FAR*), et regarde la part de vraies paires qui lui reste, le
-# ***taux d'acceptation vraie*** (*TAR*).
+# D'abord la vérification, sur **toutes** les paires d'images du test. L'AUC est la probabilité
+# qu'une vraie paire soit plus proche qu'une paire différente ; le taux d'égale erreur (*EER*),
+# l'erreur au seuil où les deux sortes d'erreur sont égales ([chapitre 8](08_efficientnet_b4)). Un
+# système réel, lui, fixe la part de paires différentes qu'il accepte, le ***taux de fausse
+# acceptation*** (*FAR*), et regarde la part de vraies paires qui lui reste, le ***taux
+# d'acceptation vraie*** (*TAR*).
 
 
 # %%
@@ -1966,9 +1979,10 @@ def open_set(vectors, labels, far=0.01, draws=20, seed=0):
 # ### Les personnes, pas les paires
 #
 # Des milliers de paires viennent de quelques dizaines de personnes : elles ne sont pas
-# indépendantes. Un intervalle honnête retire au sort **les personnes**, avec remise (bootstrap).
-# Une personne tirée $a$ fois et une autre $b$ fois donnent à leurs paires le poids $ab$. Les paires
-# de deux copies d'une même personne n'ont pas de sens : on ne les compte pas.
+# indépendantes. Comme au [chapitre 8](08_efficientnet_b4), le bootstrap retire donc au sort **les
+# personnes**, avec remise. Une personne tirée $a$ fois et une autre $b$ fois donnent à leurs paires
+# le poids $ab$. Les paires de deux copies d'une même personne n'ont pas de sens : on ne les compte
+# pas.
 
 
 # %%
@@ -2003,9 +2017,10 @@ def bootstrap(pairs, draws=100, seed=0):
 
 # %% [markdown]
 # Enfin, pour dire qu'une perte en bat une autre, on compare **à répétition égale** : mêmes
-# personnes, même graine. L'intervalle de Student porte sur la différence. Sur ORL, les tirages
-# partagent des personnes ; la correction de Nadeau et Bengio l'élargit, en ajoutant à $1/n$ le
-# rapport des tailles du test et de l'entraînement.
+# personnes, même graine. L'intervalle porte sur la moyenne des différences ; c'est celui de
+# Student, fait pour peu de mesures. Sur ORL, les tirages partagent des personnes ; la correction de
+# Nadeau et Bengio l'élargit, en ajoutant à $1/n$ le rapport des tailles du test et de
+# l'entraînement.
 
 
 # %%
@@ -2101,7 +2116,7 @@ GRID = runtime.pick(
         "ArcFace": ((4.0, 0.3), (4.0, 0.5), (8.0, 0.3), (8.0, 0.5)),
     },
 )
-TUNING_SEED = 99
+TUNING_SEED = runtime.pick(quick=0, full=99)  # d'autres personnes que les mesures
 TUNING_FAR = runtime.pick(quick=0.1, full=0.001)
 
 
@@ -2147,6 +2162,8 @@ runtime.show_table(("perte", "réglages", "FAR 0,1 %", "le meilleur"), rows)
 # plus loin.
 #
 # ### Sur des visages dessinés
+#
+# Cinq répétitions. Les colonnes « FAR » donnent le TAR ; chaque case, la moyenne et l'écart type.
 
 
 # %%
@@ -2164,7 +2181,7 @@ drawn = experiment("drawn", drawn_run)
 
 # %%
 def written(values, digits=2):
-    """Moyenne ± écart-type ; un tiret si le test est trop petit pour la mesure."""
+    """Moyenne ± écart type ; un tiret si le test est trop petit pour la mesure."""
     return "—" if np.isnan(values).any() else spread(values, digits)
 
 
@@ -2172,7 +2189,7 @@ AREAS = ("auc", "alike")  # trois décimales : elles sont proches de 1
 
 
 def show_measures(runs, keys):
-    """Une ligne par méthode : moyenne et écart-type de chaque mesure."""
+    """Une ligne par méthode : moyenne et écart type de chaque mesure."""
     header = ("méthode", *keys)
     rows = [
         (method, *(written(found[k], 3 if k in AREAS else 2) for k in keys.values()))
@@ -2192,24 +2209,22 @@ IDENTIFICATION = {"rang 1": "rank1", "ouvert": "open", "AUC, semblables": "alike
 show_measures(drawn.values, VERIFICATION)
 
 # %% [markdown]
-# Les colonnes « FAR » donnent le TAR. Moyenne et écart type des graines, chacune avec ses
-# personnes. Les réseaux qui ont appris ont une AUC presque parfaite ; les pixels, l'ACP et le
-# réseau au hasard ne dépassent pas 0,86. À FAR 1 %, seul le softmax est sous 0,98. C'est donc à FAR
-# 0,1 % que les pertes se séparent : ArcFace y a la plus haute moyenne (0,79), le softmax la plus
-# basse (0,57).
+# Les réseaux qui ont appris ont une AUC presque parfaite ; les pixels, l'ACP et le réseau au hasard
+# ne dépassent pas 0,86. À FAR 1 %, toutes les pertes sauf le softmax passent 0,98. C'est donc à FAR
+# 0,1 % qu'elles se séparent : ArcFace y a la plus haute moyenne (0,79), le softmax la plus basse
+# (0,57). L'identification dit-elle la même chose ?
 
 # %%
 show_measures(drawn.values, IDENTIFICATION)
 
 # %% [markdown]
-# « Ouvert » : la moitié des personnes est hors galerie. « Semblables » : seulement les paires
-# différentes dont les pixels se ressemblent. (Les pixels y sont sous 0,5 par construction : ces
-# paires sont celles qui les trompent.) La première et la dernière des pertes sont les mêmes.
-# L'ensemble ouvert est l'épreuve la plus dure : à un inconnu accepté sur cent, ArcFace nomme 63 %
-# des inscrits, le softmax 41 %.
+# « Semblables » : seulement les paires différentes dont les pixels se ressemblent. (Les pixels y
+# sont sous 0,5 par construction : ces paires sont celles qui les trompent.) L'ensemble ouvert est
+# l'épreuve la plus dure : à un inconnu accepté sur cent, ArcFace nomme 63 % des inscrits, le
+# softmax 41 %.
 #
-# La courbe ROC montre ce qui se joue, à condition de prendre l'abscisse en logarithme : c'est à
-# gauche que travaillent les systèmes réels.
+# La courbe ROC le montre, à condition de prendre l'abscisse en logarithme : c'est à gauche que
+# travaillent les systèmes réels.
 
 
 # %%
@@ -2262,9 +2277,8 @@ show_duels(drawn.values, "tar01")
 # La mesure est le TAR à FAR 0,1 %. ArcFace l'emporte de 0,07 sur la même tête sans marge : ici, sur
 # des inconnus, la marge a un effet réel. Elle l'emporte de 0,22 sur le softmax ; mais la tête sans
 # marge, à la bonne échelle, fait déjà les deux tiers de ce chemin. Contre les centres et les
-# triplets : égalité. Une égalité est une égalité : le test n'a pas su les séparer. Et neuf
-# intervalles à 95 % laissent attendre, par le seul hasard, un faux gagnant dans une table sur trois
-# environ.
+# triplets : égalité, c'est-à-dire que le test n'a pas su les séparer. Et neuf intervalles à 95 %
+# laissent attendre, par le seul hasard, un faux gagnant dans une table sur trois environ.
 
 # %%
 full = drawn.full
@@ -2311,8 +2325,8 @@ runtime.show_table(
 # 3,1 % des paires différentes. Trente personnes ne suffisent pas à le fixer, même quand la perte
 # est bonne.
 #
-# Combien valent ces mesures, sur un seul test ? Voici, pour la première répétition, les intervalles
-# du bootstrap par personne.
+# Que vaut la mesure d'un seul test ? Voici, pour la première répétition, les intervalles du
+# bootstrap.
 
 
 # %%
@@ -2333,9 +2347,9 @@ show_intervals(drawn.values)
 #
 # ### Sur ORL
 #
-# Quarante personnes réelles, dix images chacune (hors ligne, des visages dessinés). Vingt servent à
-# l'apprentissage, cinq à la validation, quinze au test, et l'on recommence avec d'autres tirages.
-# Les réglages restent ceux des visages dessinés : ORL est trop petit pour en choisir.
+# Vingt personnes servent à l'apprentissage, cinq à la validation, quinze au test, et l'on
+# recommence avec d'autres tirages. (Hors ligne, des visages dessinés tiennent lieu d'ORL.) Les
+# réglages restent ceux des visages dessinés : ORL est trop petit pour en choisir.
 
 
 # %%
@@ -2357,11 +2371,11 @@ show_measures(orl.values, VERIFICATION)
 show_measures(orl.values, {"EER": "eer", "rang 1": "rank1", "ouvert": "open"})
 
 # %% [markdown]
-# Toutes les pertes font mieux que le réseau au hasard, et à peine mieux que les pixels ou l'ACP,
-# qui n'ont rien appris de difficile : à FAR 1 %, l'ACP est au niveau des meilleures, et en ensemble
-# ouvert les pixels et l'ACP nomment plus d'inscrits (0,54) que tous les réseaux (0,50 au plus).
-# L'écart type est celui des tirages : il dit surtout combien quinze personnes diffèrent de quinze
-# autres. Les différences appariées l'éliminent en partie.
+# Toutes les pertes font mieux que le réseau au hasard ; aucune ne dépasse nettement les pixels ou
+# l'ACP, qui n'ont rien appris de difficile. À FAR 1 %, l'ACP est au niveau des meilleures ; en
+# ensemble ouvert, les pixels et l'ACP nomment plus d'inscrits (0,54) que tous les réseaux (0,50 au
+# plus). L'écart type est celui des tirages : il dit surtout combien quinze personnes diffèrent de
+# quinze autres. Les différences appariées l'éliminent en partie.
 
 # %%
 ORL_SHARED = 15 / 20  # personnes du test, personnes de l'entraînement
@@ -2370,16 +2384,16 @@ show_duels(orl.values, "auc", ORL_SHARED)
 # %% [markdown]
 # Égalité, donc : entre les pertes, avec l'ACP et avec les pixels ; seuls le réseau au hasard et, de
 # justesse, SphereFace sont distancés. La marge, qui comptait sur 120 personnes dessinées, ne se
-# voit plus : ArcFace et la même tête sans marge ont la même AUC à trois décimales. Vingt personnes
-# d'entraînement, c'est quatre mille fois moins que dans l'article. Voici encore les intervalles par
-# personne, pour le premier tirage.
+# voit plus : ArcFace et la même tête sans marge ont la même AUC, à un millième près. Vingt
+# personnes d'entraînement, c'est quatre mille fois moins que dans l'article. Voici encore les
+# intervalles par personne, pour le premier tirage.
 
 # %%
 show_intervals(orl.values)
 
 # %% [markdown]
 # Sur quinze personnes, ils sont très larges : le TAR d'ArcFace, à FAR 1 %, irait de 0,41 à 0,82. Le
-# document dit qu'ArcFace « excelle » à séparer les identités. Sur ORL, avec si peu pour apprendre,
+# document dit qu'ArcFace « excelle » à séparer les identités. Ici, avec si peu pour apprendre,
 # dépasse-t-elle le softmax ?
 
 # %%
@@ -2392,11 +2406,12 @@ verdict("arcface-excels", better)
 # %% [markdown]
 # ### Un descripteur appris sur des millions de visages
 #
-# Que vaudrait un réseau qui a beaucoup vu ? Celui de dlib (licence CC0) a appris sur trois millions
-# de visages, avec une perte par distances, et non ArcFace. Il attend des visages de 150 × 150 en
-# couleurs, **alignés** : les yeux vers (44, 47) et (103, 47). ORL est gris et n'est pas aligné.
-# Nous ne détectons pas les yeux ; nous essayons un seul cadre pour toutes les images, choisi parmi
-# cinq sur les personnes qui ne sont pas du test.
+# Que vaudrait un réseau qui a beaucoup vu ? Celui de la bibliothèque dlib, que son auteur a versé
+# dans le domaine public (CC0), a appris sur trois millions d'images de 7 485 personnes, prises en
+# partie sur internet, avec une perte par distances et non ArcFace. Il attend des visages de 150 ×
+# 150 en couleurs, **alignés**. ORL est gris et n'est pas aligné. Nous ne détectons pas les yeux :
+# nous essayons un seul cadre pour toutes les images, choisi parmi cinq sur les personnes qui ne
+# sont pas du test.
 
 # %%
 FRAMES = {  # gauche, haut, droite, bas : en parts de la largeur et de la hauteur
@@ -2492,8 +2507,8 @@ runtime.show_table(("cadre", "AUC", "FAR 1 %", "TAR à 0,6", "FAR à 0,6"), rows
 # %% [markdown]
 # Le cadre décide de presque tout : de l'un à l'autre, l'AUC va de 0,926 à 0,993. Le seuil
 # conseillé, lui, ne survit pas à un mauvais cadre : sur l'image étirée, il accepte plus de la
-# moitié des paires *différentes* ; dans le meilleur cadre, encore 8 %, contre 0,4 % sur des visages
-# alignés. Un seuil n'a de sens qu'avec la préparation d'images qui l'a fixé.
+# moitié des paires *différentes* ; dans le meilleur cadre, encore 8 %. Un seuil n'a de sens qu'avec
+# la préparation d'images qui l'a fixé.
 
 # %%
 if descriptor.values:
@@ -2510,12 +2525,11 @@ else:
     print("descripteur absent : rien à comparer")
 
 # %% [markdown]
-# Mal aligné, il accepte bien plus de vraies paires : à FAR 1 %, 0,88 contre 0,61. C'est au-delà du
-# bruit ; l'avance d'AUC ne l'est pas, avec cinq tirages qui partagent leurs personnes. Aucun
-# changement de perte n'a fait autant : ce qu'un réseau a vu compte ici plus que sa perte. Deux
-# réserves : nous ne savons pas si l'auteur a vu ORL, et cinq cadres uniques ne valent pas un
-# alignement par les yeux. Sur des visages alignés par un détecteur, ce même descripteur atteint
-# 0,993 d'AUC (6 021 images de CelebA).
+# Même mal aligné, il accepte bien plus de vraies paires : à FAR 1 %, 0,88 contre 0,60. C'est
+# au-delà du bruit ; l'avance d'AUC ne l'est pas, avec cinq tirages qui partagent leurs personnes.
+# Aucun changement de perte n'a fait autant : ce qu'un réseau a vu compte ici plus que sa perte.
+# Deux réserves : nous ne savons pas si l'auteur a vu ORL, et cinq cadres ne valent pas un
+# alignement par les yeux.
 #
 # ## Les limites du document, mesurées
 #
@@ -2526,7 +2540,7 @@ else:
 
 # %%
 PEOPLE_TRIED = runtime.pick(quick=(2,), full=(20, 60))
-SHOTS_TRIED = runtime.pick(quick=(2,), full=(2, 5))
+SHOTS_TRIED = runtime.pick(quick=(1,), full=(2, 5))
 
 
 def limited(part, test, seed, **options):
@@ -2591,9 +2605,10 @@ figures.show(
 
 # %% [markdown]
 # De 200 images à 600, le gain est grand ; au-delà, il ne se voit plus, mais le nombre de pas n'a
-# pas grandi. Et les deux façons d'en retirer ? Vers 200 images, vingt personnes vues dix fois
-# valent mieux que 120 vues deux fois (0,42 contre 0,30) : deux images ne disent pas ce qui varie
-# d'une image à l'autre. À 600, c'est égal.
+# pas grandi. Et les deux façons d'en retirer ? Vingt personnes vues dix fois font mieux, avec les
+# trois graines, que 120 personnes vues deux fois (0,42 contre 0,30 en moyenne) : deux images ne
+# disent guère ce qui varie d'une image à l'autre. Trois graines ne suffisent pas à l'affirmer ; à
+# 600 images, l'écart est plus petit encore.
 
 # %%
 full = data.full and drawn.full
@@ -2663,10 +2678,10 @@ show_measures(
 
 # %% [markdown]
 # « Fréquentes » et « rares » désignent les deux mêmes moitiés de personnes dans les quatre lignes.
-# Le déséquilibre coûte aux personnes rares, connues du réseau : 17 points d'exactitude, avec
-# ArcFace comme avec le softmax ; les fréquentes y gagnent bien moins. Pour les inconnus, rien ne se
-# voit, mais trois graines n'y verraient qu'un très grand écart. Jugeons donc la phrase du document
-# sur l'exactitude, les deux moitiés comptant autant.
+# Le déséquilibre coûte aux personnes rares 17 points d'exactitude, avec ArcFace comme avec le
+# softmax ; les fréquentes y gagnent bien moins. Pour les inconnus, rien ne se voit, mais trois
+# graines n'y verraient qu'un très grand écart. Jugeons donc la phrase du document sur l'exactitude,
+# les deux moitiés comptant autant.
 
 # %%
 full = balance.full
@@ -2680,9 +2695,9 @@ verdict("arcface-balance", full and beyond_noise(*rates))
 # ### Ce que coûte la couche de classification
 #
 # La marge ne touche, par image, qu'un score : quelques multiplications, contre des milliards pour
-# le backbone. La **matrice des classes**, elle, coûte : une colonne par personne de l'entraînement.
-# Avec 512 nombres par colonne, Adam en garde quatre copies (poids, gradient, deux moyennes), et un
-# lot de 512 images demande un score par image et par classe.
+# le backbone. La **matrice des classes**, elle, coûte : une colonne de 512 nombres par personne de
+# l'entraînement. Adam en garde quatre copies (poids, gradient, deux moyennes), et un lot de 512
+# images demande un score par image et par classe.
 
 
 # %%
@@ -2704,10 +2719,10 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# À un million de personnes, la tête pèse vingt fois le réseau, alors qu'on la jettera. Le remède
-# de *Partial FC* est une ***tête partielle*** : à chaque pas, ne garder que les classes présentes
-# dans le lot, et une part des autres, au hasard. Les scores, et les calculs, diminuent d'autant ;
-# les poids, eux, restent, partagés d'ordinaire entre plusieurs cartes.
+# À un million de personnes, la tête pèse vingt fois le réseau, alors qu'on la jettera. Le remède de
+# *Partial FC* est une ***tête partielle*** : à chaque pas, ne garder que les classes du lot, et une
+# part des autres, au hasard. Les scores et les calculs diminuent d'autant ; les poids restent,
+# partagés d'ordinaire entre plusieurs cartes.
 #
 # Notre couche masque les classes écartées : leur probabilité devient nulle, et leur gradient aussi.
 # Le résultat est celui de *Partial FC* ; l'économie, non, puisque leurs scores sont calculés.
@@ -2736,7 +2751,7 @@ class PartialArcFace(ArcFace):
 
 # %% [markdown]
 # Avec 120 classes et des lots de 64, les classes du lot sont déjà nombreuses (une cinquantaine) :
-# c'est un essai en miniature, plus facile que le cas réel.
+# l'essai est plus facile que le cas réel.
 
 
 # %%
@@ -2759,8 +2774,8 @@ show_measures(heads, VERIFICATION)
 show_duels(heads, "tar01", reference="tête entière")
 
 # %% [markdown]
-# Égalité : ne montrer à chaque pas qu'une partie des classes ne se paie pas, ici, en qualité. C'est
-# ce qu'annoncent les auteurs de la méthode, à une tout autre échelle.
+# Égalité : ne montrer à chaque pas qu'une partie des classes ne se paie pas, ici, en qualité. Les
+# auteurs l'annoncent, à une tout autre échelle.
 #
 # ### L'architecture
 #
@@ -2807,9 +2822,9 @@ rows = [
 runtime.show_table(("base", "calculs (M)", "AUC", "FAR 0,1 %"), rows)
 
 # %% [markdown]
-# À nombre de pas égal, la base deux fois plus étroite fait moins bien que la nôtre ; la plus
-# profonde aussi, qui coûte pourtant trois fois plus : sans doute lui faudrait-il plus de pas. À FAR
-# 0,1 %, trois graines ne suffisent pas à l'affirmer. L'AUC, plus stable, suffit-elle ?
+# À nombre de pas égal, la base étroite fait moins bien que la nôtre ; la plus profonde aussi, qui
+# coûte pourtant trois fois plus : sans doute lui faudrait-il plus de pas. À FAR 0,1 %, trois
+# graines ne suffisent pas à l'affirmer. L'AUC, plus stable, suffit-elle ?
 
 # %%
 full = shapes.full and drawn.full
@@ -2820,36 +2835,33 @@ verdict(
 )
 
 # %% [markdown]
-# Les résultats varient, oui ; mais une base plus profonde n'est pas toujours meilleure.
-
-# %% [markdown]
+# Oui ; mais une base plus profonde n'est pas toujours meilleure.
+#
 # ## Ce que la loi permet, et ce qui reste à décider
 #
-# Un mot de passe volé se change ; un visage, non. Voici les textes que ce chapitre met en jeu. Ce
-# n'est pas un avis juridique : lisez-les, et demandez.
+# Un mot de passe volé se change ; un visage, non. Voici les textes en jeu. Ce n'est pas un avis
+# juridique : lisez-les, et demandez.
 #
-# - **RGPD.** Une [donnée biométrique](https://eur-lex.europa.eu/eli/reg/2016/679/oj) est une
-#   donnée issue d'un traitement technique qui permet d'identifier une personne (article 4, 14). Une
-#   photographie n'en est pas une par elle-même (considérant 51) ; son plongement, calculé pour
-#   identifier, si. L'article 9 en interdit le traitement, sauf exceptions, dont le consentement
-#   **explicite**. Un consentement doit être libre : l'accepter pour entrer à l'école ou au travail
-#   ne l'est guère. L'article 35 demande souvent une analyse d'impact, avant.
+# - **RGPD**, le règlement général sur la protection des données. Une [donnée
+#   biométrique](https://eur-lex.europa.eu/eli/reg/2016/679/oj) est issue d'un traitement technique
+#   qui permet d'identifier une personne (article 4, 14). Une photographie n'en est pas une par
+#   elle-même (considérant 51) ; son plongement, calculé pour identifier, si. L'article 9 en
+#   interdit le traitement, sauf exceptions, dont le consentement **explicite** et libre :
+#   l'accepter pour entrer à l'école ou au travail ne l'est guère. L'article 35 demande souvent une
+#   analyse d'impact, avant.
 # - **Règlement sur l'IA.** Le [règlement 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj)
 #   interdit (article 5) de constituer ou d'élargir une base de visages par un moissonnage non ciblé
 #   d'internet ou de la vidéosurveillance. Il interdit aussi, à des fins répressives,
-#   l'identification à distance « en temps réel » dans les espaces accessibles au public, sauf pour
-#   quelques objectifs énumérés, et sous conditions : nécessité stricte, autorisation préalable en
-#   principe, loi nationale. L'annexe III range à **haut risque** l'identification à distance qui
-#   reste permise ; elle en exclut la vérification dont le seul but est de confirmer qu'une personne
-#   est bien celle qu'elle prétend être.
+#   l'identification à distance « en temps réel » dans les espaces accessibles au public, sauf
+#   exceptions énumérées et sous conditions. L'annexe III range à **haut risque** l'identification à
+#   distance qui reste permise ; elle en exclut la simple vérification d'une identité annoncée.
 # - **Les données d'apprentissage.** L'article d'ArcFace apprend surtout sur une version nettoyée de
 #   MS-Celeb-1M : des visages pris sur internet, sans que l'on ait demandé l'accord des personnes.
-#   Microsoft a retiré ce jeu en 2019. ORL a été photographié en laboratoire, de 1992 à 1994 ; nous
-#   n'en montrons rien.
+#   Microsoft a retiré ce jeu en 2019. ORL a été photographié en laboratoire, de 1992 à 1994.
 #
-# Vérifier et identifier n'ont pas le même risque, et pas seulement en droit. Chercher une requête
-# dans une galerie de $N$ personnes, c'est faire $N$ comparaisons. Si elles étaient indépendantes,
-# la probabilité d'une fausse alerte serait
+# Vérifier et identifier n'ont pas le même risque. Chercher une requête dans une galerie de $N$
+# personnes, c'est faire $N$ comparaisons. Si elles étaient indépendantes, la probabilité d'une
+# fausse alerte serait
 #
 # $$1 - (1 - \mathrm{FAR})^N$$
 
@@ -2862,40 +2874,41 @@ rows = [
 runtime.show_table(("FAR", "100 inscrits", "10 000", "un million"), rows)
 
 # %% [markdown]
-# Un taux d'une fausse acceptation sur un million, excellent pour ouvrir un téléphone, donne une
-# fausse alerte presque deux fois sur trois face à un million d'inscrits. L'indépendance est une
-# hypothèse, optimiste ou pessimiste selon les galeries : des frères y sont, ou n'y sont pas.
+# Une fausse acceptation sur un million, excellent pour ouvrir un téléphone, donne une fausse alerte
+# presque deux fois sur trois face à un million d'inscrits. L'indépendance est une hypothèse,
+# optimiste ou pessimiste selon les galeries : des frères y sont, ou n'y sont pas.
 #
-# **Pour qui ces erreurs ?** Un FAR moyen cache des écarts. Le NIST ([rapport
-# 8280](https://doi.org/10.6028/NIST.IR.8280), 2019) a mesuré 189 algorithmes : les fausses
-# acceptations y varient d'un groupe à l'autre bien plus que les faux rejets, souvent d'un facteur
-# 10, parfois de plus de 100. Elles étaient en général plus fréquentes chez les femmes, les enfants
-# et les personnes âgées, et, selon les algorithmes, chez les personnes originaires d'Afrique ou
-# d'Asie de l'Est ; quelques algorithmes développés en Chine n'avaient pas ce dernier écart. La
-# composition de l'apprentissage est une explication plausible, pas la seule. Un même seuil ne
-# protège donc pas tout le monde également. Le [chapitre 11](11_face_fairness) apprend à
-# mesurer ces écarts, groupe par groupe, avec leurs intervalles.
+# **Pour qui ces erreurs ?** Un FAR moyen cache des écarts. Le NIST, l'institut américain des
+# mesures ([rapport 8280](https://doi.org/10.6028/NIST.IR.8280), 2019), a essayé 189 algorithmes.
+# Les fausses acceptations y varient d'un groupe à l'autre bien plus que les faux rejets, souvent
+# d'un facteur 10, parfois de plus de 100. Elles étaient en général plus fréquentes chez les femmes,
+# les enfants et les personnes âgées, et, selon les algorithmes, chez les personnes originaires
+# d'Afrique ou d'Asie de l'Est ; chez plusieurs algorithmes développés en Chine, ce dernier écart
+# s'inversait. La composition des données d'apprentissage est une explication plausible, que le
+# rapport n'a pas éprouvée.
 #
-# Avant d'employer ce chapitre : a-t-on besoin de reconnaître, ou seulement de compter, de détourer,
-# d'ouvrir avec un badge ? Qui a consenti ? Qui répond d'une fausse alerte, et comment la conteste
+# Un même seuil ne protège donc pas tout le monde également. Le [chapitre 11](11_face_fairness)
+# apprend à mesurer ces écarts, groupe par groupe, avec leurs intervalles.
+#
+# Avant d'employer ce chapitre, demandez : faut-il reconnaître, ou seulement compter, détourer,
+# ouvrir avec un badge ? Qui a consenti ? Qui répond d'une fausse alerte, et comment la conteste
 # celui qui la subit ?
 
 # %% [markdown]
 # ## À retenir
 #
 # - Reconnaître des inconnus, c'est comparer des plongements. ArcFace est une façon d'entraîner : la
-#   marge et la matrice des classes n'existent qu'à l'entraînement.
+#   marge et la matrice des classes ne sont plus là à l'inférence.
 # - La marge va sur l'angle de la **vraie classe** seulement, avec des étiquettes, un cosinus borné
 #   et une suite décroissante au-delà de $\theta + m = \pi$.
 # - Coupez par **personne**, tirez vos intervalles par personne, comparez à répétition égale, et
 #   donnez les pixels et une ACP. Une égalité est un résultat.
 # - Donnez le TAR à un FAR, pas la seule AUC. Un seuil se choisit sur d'autres personnes, avec la
-#   même préparation des images, et se vérifie : il dérive.
-# - Réglez l'échelle avant de juger la marge : chez nous, elle pèse davantage. Avec 120 personnes
-#   dessinées, la marge aide à reconnaître des inconnus ; avec vingt personnes d'ORL, toutes les
-#   pertes sont à égalité, et guère au-dessus des pixels.
+#   même préparation des images, et se vérifie.
+# - Réglez l'échelle avant de juger la marge : chez nous, elle pèse davantage. La marge aide sur des
+#   inconnus dessinés, après 120 personnes ; sur ORL, après vingt, toutes les pertes sont à égalité.
 # - L'alignement et les images vues comptent plus que la perte. La matrice des classes coûte, la
-#   marge non ; une tête partielle allège le pas.
+#   marge non.
 # - Un plongement de visage est une donnée biométrique. Avant « comment reconnaître », demandez « en
 #   a-t-on besoin, qui a consenti, pour qui le système se trompe-t-il ? »
 
@@ -2906,7 +2919,7 @@ runtime.show_table(("FAR", "100 inscrits", "10 000", "un million"), rows)
 #
 # Un exemple est à 60 degrés de la direction de sa classe, et à 90 degrés de toutes les autres. Avec
 # ArcFace, $s = 64$ et $m = 0{,}5$ radian : quel est le score de sa classe ? Et à l'inférence, sans
-# marge, de combien de fois 64 ce score diffère-t-il de celui des autres classes ? Remplacez les
+# marge, de combien de fois 64 ce score dépasse-t-il celui des autres classes ? Remplacez les
 # `None`.
 
 # %%
@@ -2921,10 +2934,10 @@ predict("avance à l'inférence, divisée par 64", my_advantage, 0.5)
 # <summary>Solution</summary>
 #
 # Soixante degrés font $\pi/3 \approx 1{,}047$ radian ; avec la marge, $1{,}547$, soit presque un
-# angle droit : $64 \cos(1{,}547) \approx 1{,}5$. L'exemple est mieux placé que partout ailleurs,
-# mais il ne dépasse les autres classes (score 0) que de justesse : la perte pousse encore. À
-# l'inférence, $\cos 60° - \cos 90° = 0{,}5$ : une avance franche. C'est cet écart entre ce que
-# l'entraînement exige et ce que l'inférence demande qui fait la marge.
+# angle droit : $64 \cos(1{,}547) \approx 1{,}5$. L'exemple est bien placé, mais il ne dépasse les
+# autres classes (score 0) que de justesse : la perte pousse encore. À l'inférence, $\cos 60° - \cos
+# 90° = 0{,}5$ : une avance franche. Cet écart entre ce que l'entraînement exige et ce que
+# l'inférence demande est l'effet de la marge.
 #
 # </details>
 
@@ -2952,13 +2965,11 @@ def cosface_everywhere(cosine, labels, scale=64.0, margin=0.35):
 
 
 def cosface_after_scale(cosine, labels, scale=64.0, margin=0.35):
-    own = labels[:, None] == np.arange(cosine.shape[1])
-    return scale * cosine - margin * own
+    return cosface_solution(scale * cosine, labels, 1.0, margin)
 
 
 def cosface_as_a_bonus(cosine, labels, scale=64.0, margin=0.35):
-    own = labels[:, None] == np.arange(cosine.shape[1])
-    return scale * (cosine + margin * own)
+    return cosface_solution(cosine, labels, scale, -margin)
 
 
 def cosface_on_the_angle(cosine, labels, scale=64.0, margin=0.35):
@@ -2966,6 +2977,8 @@ def cosface_on_the_angle(cosine, labels, scale=64.0, margin=0.35):
     return scale * np.cos(np.arccos(cosine) + margin * own)
 
 
+# %% tags=["hide-input"] cellView="form"
+# @title Vérifier l'exercice 2 (suite)
 EXERCISE_COSFACE = Exercise(
     title="Exercice 2",
     reference=cosface_solution,
@@ -3013,12 +3026,8 @@ def tar_solution(distances, same, far):
 
 
 def tar_of_all_pairs(distances, same, far):
-    best = 0.0
-    for threshold in np.unique(distances):
-        accepted = distances <= threshold
-        if np.mean(accepted & ~same) <= far:
-            best = max(best, float(np.mean(accepted[same])))
-    return best
+    # Une part de toutes les paires est une part plus grande des seules paires différentes.
+    return tar_solution(distances, same, far / np.mean(~same))
 
 
 def tar_swapped(distances, same, far):
@@ -3038,6 +3047,8 @@ def tar_strictly_below(distances, same, far):
     return best
 
 
+# %% tags=["hide-input"] cellView="form"
+# @title Vérifier l'exercice 3 (suite)
 def tar_cases():
     rng = np.random.default_rng(0)
     same = np.arange(60) % 3 == 0
@@ -3101,7 +3112,7 @@ summary()
 # %% [markdown]
 # ## Références
 #
-# - J. Deng et al., [ArcFace](https://arxiv.org/abs/1801.07698), 2019.
+# - J. Deng et al., [ArcFace](https://arxiv.org/abs/1801.07698), 2018.
 # - H. Wang et al., [CosFace](https://arxiv.org/abs/1801.09414), 2018.
 # - W. Liu et al., [SphereFace](https://arxiv.org/abs/1704.08063), 2017.
 # - Y. Wen et al., [A discriminative feature learning approach for deep face
@@ -3117,11 +3128,8 @@ summary()
 # - C. Nadeau, Y. Bengio, [Inference for the generalization
 #   error](https://doi.org/10.1023/A:1024068626366), 2003 : l'intervalle élargi.
 # - D. King, [dlib, reconnaissance de
-#   visages](http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html), 2017 : le
-#   descripteur.
-# - [Règlement (UE) 2016/679](https://eur-lex.europa.eu/eli/reg/2016/679/oj) (RGPD), articles 4, 9
-#   et 35 ; [règlement (UE) 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj) sur
-#   l'intelligence artificielle, article 5 et annexe III.
+#   visages](http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html), 2017, et
+#   [dlib-models](https://github.com/davisking/dlib-models) : le descripteur et sa licence.
 # - P. Grother et al., [Face recognition vendor test, part 3: demographic
 #   effects](https://doi.org/10.6028/NIST.IR.8280), NIST, 2019.
 # - A. Harvey, J. LaPlace, [Exposing.ai](https://exposing.ai/msceleb/) : l'histoire de MS-Celeb-1M.

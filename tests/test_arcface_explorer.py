@@ -5,15 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from tests import test_site
+from tests import test_site, widget
 from tests.book_site import ROOT, site
-from tests.widget import text, violations, write_page
+from tests.widget import text, violations
 
 pytestmark = test_site.pytestmark
 browser = test_site.browser
+folder, url, page = widget.folder, widget.url, widget.page
+opened, dark_phone = widget.opened, widget.dark_phone
 
 PAGE = "notebooks/09_arcface.html"
 TAGS = ("explorer", "explorer-arcface")
+SCRIPT = "arcfaceExplorer"
 MARGINS = {
     "softmax": (0,),
     "sphereface": (1, 2, 3, 4),
@@ -22,52 +25,6 @@ MARGINS = {
 }
 CENTRES = ((40, 130), (40, 75), (300, 120), (10, 10))
 TURN = np.arange(0, 360, 7.5)  # meets the centres and their opposites
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("arcface")
-
-
-@pytest.fixture(scope="module")
-def url(folder):
-    return write_page(folder, TAGS)
-
-
-def open_explorer(browser, folder, url, theme="light", viewport=test_site.DESKTOP):
-    page = test_site.open_tab(browser, folder.as_uri(), theme, viewport)
-    page.goto(url)  # from the disk, where browsers refuse modules
-    page.wait_for_selector(".explorer")
-    return page
-
-
-@pytest.fixture(scope="module")
-def opened(browser, folder, url):
-    page = open_explorer(browser, folder, url)
-    yield page
-    page.context.close()
-
-
-@pytest.fixture(scope="module")
-def dark_phone(browser, folder, url):
-    page = open_explorer(browser, folder, url, "dark", test_site.PHONE)
-    yield page
-    assert page.complaints == []
-    page.context.close()
-
-
-@pytest.fixture
-def page(opened):
-    """A new explorer."""
-    opened.emulate_media(media="screen")
-    opened.evaluate(
-        """() => {
-          document.querySelector(".explorer").remove();
-          arcfaceExplorer.mount(document.querySelector(".tag_explorer"));
-        }"""
-    )
-    yield opened
-    assert opened.complaints == []
 
 
 def fill(page, name, value):
@@ -416,19 +373,10 @@ def test_reset_brings_everything_back(page):
 
 
 def test_summary_waits_until_the_reader_stops(page):
-    page.evaluate(
-        """() => {
-          window.spoken = [];
-          const status = document.querySelector(".explorer [role=status]");
-          new MutationObserver(() => window.spoken.push(status.textContent))
-            .observe(status, { childList: true });
-        }"""
-    )
+    widget.listen(page)
     for _ in range(10):
         point(page, 2).press("ArrowLeft")
-    assert page.evaluate("spoken") == []
-    page.wait_for_function("spoken.length > 0")
-    page.wait_for_timeout(300)
+    heard = widget.heard(page)
     _, _, (own, _), entropy = reference("arcface", 0.5, 16, 85, (60, 150))
     gradient = float(slope("arcface", 0.5, 16, 85, (60, 150)))
     own, entropy, gradient = (
@@ -438,7 +386,7 @@ def test_summary_waits_until_the_reader_stops(page):
         f"Probabilité de la vraie classe : {own}. Perte : {entropy}. "
         f"Gradient : {gradient}."
     )
-    assert [" ".join(words.split()) for words in page.evaluate("spoken")] == [said]
+    assert heard == [said]
 
 
 def test_says_what_the_positions_imply(page):
@@ -494,42 +442,16 @@ def test_contrasts_in_the_dark(dark_phone):
     assert violations(dark_phone, runOnly=contrast) == []
 
 
-def luminance(colour):
-    levels = np.array(colour) / 255
-    levels = np.where(
-        levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4
-    )
-    return levels @ [0.2126, 0.7152, 0.0722]
-
-
 @pytest.mark.parametrize("theme", ["opened", "dark_phone"])
 def test_drawing_contrasts_with_the_paper(request, theme):
-    """axe reads text only; a shape needs 3 to 1 on what surrounds it."""
     page = request.getfixturevalue(theme)
-    colours = page.evaluate(
-        """() => {
-          const rgb = (selector, name) => getComputedStyle(document.querySelector(
-            `.explorer ${selector}`))[name].match(/[0-9.]+/g).map(Number);
-          return { paper: rgb("svg .circle", "fill"),
-            drawn: [0, 1, 2].map((k) => rgb(`[data-point="${k}"] .shape`, "fill"))
-              .concat([".won.one", ".won.two", "svg .descent", ".ends", "svg .circle"]
-                .map((part) => rgb(part, "stroke"))) };
-        }"""
-    )
-    paper = luminance(colours["paper"])
-    for colour in colours["drawn"]:
-        low, high = sorted([paper, luminance(colour)])
-        assert (high + 0.05) / (low + 0.05) >= 3, colour
+    shapes = [(f"[data-point='{k}'] .shape", "fill") for k in range(3)]
+    for part in (".won.one", ".won.two", "svg .descent", ".ends", "svg .circle"):
+        shapes.append((part, "stroke"))
+    widget.check_shapes(page, ("svg .circle", "fill"), shapes)
 
 
-OVERFLOW = """() => {
-  const root = document.querySelector(".explorer");
-  const edge = root.getBoundingClientRect().right - 4;
-  return [root, document.documentElement].filter((e) => e.scrollWidth > e.clientWidth)
-    .concat([...root.querySelectorAll("p:not(.spoken), table, td, svg, .point, label, button")]
-      .filter((e) => e.getBoundingClientRect().right > edge))
-    .map((e) => e.getAttribute("class") || e.tagName);
-}"""
+PARTS = "p:not(.spoken), table, td, svg, .point, label, button"
 
 
 def test_fits_a_phone(dark_phone):
@@ -537,25 +459,14 @@ def test_fits_a_phone(dark_phone):
         show_state(dark_phone, settings)
         for k in (0, 1):
             point(dark_phone, k).press("Home")  # both handles at the right edge
-        assert dark_phone.evaluate(OVERFLOW) == [], settings
+        assert widget.overflowing(dark_phone, PARTS) == [], settings
 
 
 # --- around the widget --------------------------------------------------------------------------
 
 
 def test_animation_is_there_without_javascript_and_on_paper(page, browser, url):
-    animation = page.locator(".tag_explorer .cell_output img")
-    assert not animation.is_visible()
-    page.emulate_media(media="print")
-    animation.wait_for(state="visible")
-    assert not page.locator(".explorer").is_visible()
-
-    context = browser.new_context(java_script_enabled=False)
-    plain = context.new_page()
-    plain.goto(url)
-    plain.locator(".tag_explorer .cell_output img").wait_for(state="visible")
-    assert plain.locator(".explorer").count() == 0
-    context.close()
+    widget.check_picture_stays(page, browser, url)
 
 
 def test_takes_its_place_in_the_chapter(browser):

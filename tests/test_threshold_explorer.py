@@ -6,17 +6,20 @@ import math
 import numpy as np
 import pytest
 
-from tests import test_site
+from tests import test_site, widget
 from tests.book_site import ROOT, site
 from tests.notebook import load
-from tests.widget import text, violations, write_page
+from tests.widget import text, violations
 
 pytestmark = test_site.pytestmark
 browser = test_site.browser
+folder, url, page = widget.folder, widget.url, widget.page
+opened, dark_phone = widget.opened, widget.dark_phone
 
 CHAPTER = "11_face_fairness"
 PAGE = f"notebooks/{CHAPTER}.html"
 TAGS = ("explorer", "explorer-thresholds")
+SCRIPT = "thresholdsExplorer"
 RATES = ("selection", "recall", "falsePositive", "precision", "accuracy")
 BINS = 200
 
@@ -28,52 +31,6 @@ SETTINGS = (
     (((0.5, 0.0), (0.01, 4.0)), 0.1),
     (((0.6, 1.3), (0.333, 3.7)), 0.9),
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("thresholds")
-
-
-@pytest.fixture(scope="module")
-def url(folder):
-    return write_page(folder, TAGS)
-
-
-def open_explorer(browser, folder, url, theme="light", viewport=test_site.DESKTOP):
-    page = test_site.open_tab(browser, folder.as_uri(), theme, viewport)
-    page.goto(url)  # from the disk, where browsers refuse modules
-    page.wait_for_selector(".explorer")
-    return page
-
-
-@pytest.fixture(scope="module")
-def opened(browser, folder, url):
-    page = open_explorer(browser, folder, url)
-    yield page
-    page.context.close()
-
-
-@pytest.fixture(scope="module")
-def dark_phone(browser, folder, url):
-    page = open_explorer(browser, folder, url, "dark", test_site.PHONE)
-    yield page
-    assert page.complaints == []
-    page.context.close()
-
-
-@pytest.fixture
-def page(opened):
-    """A new explorer."""
-    opened.emulate_media(media="screen")
-    opened.evaluate(
-        """() => {
-          document.querySelector(".explorer").remove();
-          thresholdsExplorer.mount(document.querySelector(".tag_explorer"));
-        }"""
-    )
-    yield opened
-    assert opened.complaints == []
 
 
 def fill(page, name, value):
@@ -404,22 +361,13 @@ def test_sentence_says_what_changed(page):
 
 
 def test_sentence_waits_until_the_reader_stops(page):
-    page.evaluate(
-        """() => {
-          window.spoken = [];
-          const status = document.querySelector(".explorer [role=status]");
-          new MutationObserver(() => window.spoken.push(status.textContent))
-            .observe(status, { childList: true });
-        }"""
-    )
+    widget.listen(page)
     page.focus(".explorer [name=thresholdB]")
     for _ in range(6):
         page.keyboard.press("ArrowLeft")
-    assert page.evaluate("spoken") == []
-    page.wait_for_function("spoken.length > 0")
-    page.wait_for_timeout(300)
-    assert len(page.evaluate("spoken")) == 1
-    assert page.evaluate("spoken[0]").startswith("Seuil commun")
+    heard = widget.heard(page)
+    assert len(heard) == 1
+    assert heard[0].startswith("Seuil commun")
 
 
 def test_everything_is_reached_from_the_keyboard(page):
@@ -536,50 +484,23 @@ def test_contrasts_in_the_dark(dark_phone):
     assert violations(dark_phone, runOnly=contrast) == []
 
 
-def luminance(colour):
-    levels = np.array(colour[:3]) / 255
-    levels = np.where(
-        levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4
-    )
-    return levels @ [0.2126, 0.7152, 0.0722]
-
-
 @pytest.mark.parametrize("theme", ["opened", "dark_phone"])
 def test_drawing_contrasts_with_the_paper(request, theme):
-    """axe reads text only; a shape needs 3 to 1 on what surrounds it."""
     page = request.getfixturevalue(theme)
-    colours = page.evaluate(
-        """() => {
-          const rgb = (selector, name) => getComputedStyle(document.querySelector(
-            `.explorer ${selector}`))[name].match(/[0-9.]+/g).map(Number);
-          return { paper: rgb(".paper", "fill"),
-            drawn: ["path.zero", "path.one", "path.threshold", "pattern path", ".axis"]
-              .map((part) => rgb(part, "stroke")).concat(
-                [".name.zero", ".name.one", ".side"].map((part) => rgb(`svg ${part}`, "fill"))) };
-        }"""
-    )
-    paper = luminance(colours["paper"])
-    for colour in colours["drawn"]:
-        low, high = sorted([paper, luminance(colour)])
-        assert (high + 0.05) / (low + 0.05) >= 3, colour
+    lines = ("path.zero", "path.one", "path.threshold", "pattern path", ".axis")
+    names = ("svg .name.zero", "svg .name.one", "svg .side")
+    shapes = [(part, "stroke") for part in lines] + [(part, "fill") for part in names]
+    widget.check_shapes(page, (".paper", "fill"), shapes)
 
 
-OVERFLOW = """() => {
-  const root = document.querySelector(".explorer");
-  const edge = root.getBoundingClientRect().right - 4;
-  return [root, document.documentElement].filter((e) => e.scrollWidth > e.clientWidth)
-    .concat([...root.querySelectorAll(
-        "p:not(.spoken), table, th, td, .group, .group svg, text, label, button, input, select")]
-      .filter((e) => e.getBoundingClientRect().right > edge))
-    .map((e) => e.getAttribute("class") || e.tagName);
-}"""
+PARTS = "p:not(.spoken), table, th, td, .group, .group svg, text, label, button, input, select"
 
 
 def test_fits_a_phone(dark_phone):
     press(dark_phone, "Réinitialiser")
     for settings in STATES:
         show_state(dark_phone, settings)
-        assert dark_phone.evaluate(OVERFLOW) == [], settings
+        assert widget.overflowing(dark_phone, PARTS) == [], settings
         small = "e => parseFloat(getComputedStyle(e).fontSize) * e.getCTM().a"
         texts = dark_phone.locator(".explorer svg text").all()
         assert min(label.evaluate(small) for label in texts) >= 12
@@ -589,18 +510,7 @@ def test_fits_a_phone(dark_phone):
 
 
 def test_figure_is_there_without_javascript_and_on_paper(page, browser, url):
-    figure = page.locator(".tag_explorer .cell_output img")
-    assert not figure.is_visible()
-    page.emulate_media(media="print")
-    figure.wait_for(state="visible")
-    assert not page.locator(".explorer").is_visible()
-
-    context = browser.new_context(java_script_enabled=False)
-    plain = context.new_page()
-    plain.goto(url)
-    plain.locator(".tag_explorer .cell_output img").wait_for(state="visible")
-    assert plain.locator(".explorer").count() == 0
-    context.close()
+    widget.check_picture_stays(page, browser, url)
 
 
 def chapter_file():
