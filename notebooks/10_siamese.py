@@ -99,10 +99,10 @@ from utils.verdicts import summary, verdict
 
 # %%
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
-EPOCHS = runtime.pick(quick=6, full=20)  # celles du document
-SHORT_EPOCHS = runtime.pick(quick=3, full=5)  # celles de nos comparaisons
+EPOCHS = runtime.pick(quick=3, full=20)  # celles du document
+SHORT_EPOCHS = runtime.pick(quick=2, full=5)  # celles de nos comparaisons
 DRAWS = runtime.pick(quick=1, full=5)  # tirages de classes cachées
-TRAIN_IMAGES = runtime.pick(quick=1_200, full=60_000)
+TRAIN_IMAGES = runtime.pick(quick=800, full=60_000)
 BATCH_SIZE = 128
 
 runtime.start("10_siamese")
@@ -1333,9 +1333,9 @@ verdict("siamese-dropout", helps)
 # deux fois de la même façon. Si $C_{ck}$ est la part des images de classe $c$ rangées en $k$ (la
 # matrice de confusion), on attend donc
 #
-# $$P(\text{« même »} \mid \text{même classe}) = \tfrac1{10} \sum_c \sum_k C_{ck}^2 ,$$
+# $$P(\text{« même »} \mid \text{même classe}) = \tfrac1{10} \sum_c \sum_k C_{ck}^2$$
 #
-# bien moins que l'exactitude sur les images.
+# C'est bien moins que l'exactitude sur les images.
 
 
 # %%
@@ -2130,12 +2130,9 @@ def triplet_not_squared(anchors, positives, negatives, margin):
 
 def triplet_cases():
     """Triplets dont certains respectent déjà la marge."""
-    generator = np.random.default_rng(0)
-    anchors = generator.normal(size=(12, 4))
-    near = anchors + generator.normal(scale=0.3, size=(12, 4))
-    far = anchors + generator.normal(
-        scale=np.linspace(0.1, 2, 12)[:, None], size=(12, 4)
-    )
+    anchors, near, far = np.random.default_rng(0).normal(size=(3, 12, 4))
+    near = anchors + 0.3 * near
+    far = anchors + np.linspace(0.1, 2, 12)[:, None] * far
     return [(anchors, near, far, 0.2), (anchors, near, far, 1.0)]
 
 
