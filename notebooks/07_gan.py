@@ -1561,7 +1561,7 @@ runtime.show_table(
 # des chemins entre deux bruits.
 
 # %%
-LONG_STEPS = runtime.pick(quick=200, full=12_000, cpu=6_000)
+LONG_STEPS = runtime.pick(quick=300, full=12_000, cpu=6_000)
 LONG_FILTERS = runtime.pick(quick=8, full=64, cpu=32)
 
 
