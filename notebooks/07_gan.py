@@ -24,9 +24,8 @@
 # | **Durée** | cinq heures de lecture et d'exercices ; exécution rapide : une minute |
 #
 # Le document donne la formule du jeu, deux réseaux et neuf lignes pour les relier. Il s'arrête au
-# moment d'entraîner : ni images, ni boucle. Nous irons jusqu'au bout, et nous verrons qu'avec
-# Keras 3, si l'on entraîne ensuite ces deux modèles, le discriminateur n'apprend **rien** : un
-# avertissement, mais aucune erreur.
+# moment d'entraîner : ni images, ni boucle. Nous irons jusqu'au bout ; avec Keras 3, nous verrons
+# que son discriminateur n'apprend **rien**, sans aucune erreur.
 #
 # Quatre parties :
 #
@@ -507,9 +506,8 @@ verdict("gan-image", list(sizes["sortie de G"]))
 verdict("gan-d-image", list(sizes["entrée de D"]))
 
 # %% [markdown]
-# Ce ne sont que des exemples, mais qui lit le texte ne reconnaît pas le code. Le reste se vérifie :
-# les convolutions transposées du générateur doublent le côté à chaque fois, les convolutions du
-# discriminateur, de pas 2, le divisent par deux, et la sortie est une probabilité.
+# Le reste se vérifie : les convolutions transposées du générateur doublent le côté à chaque fois,
+# les convolutions du discriminateur le divisent par deux, et la sortie est une probabilité.
 
 
 # %%
@@ -655,7 +653,7 @@ def small_pair():
 
 
 # %% [markdown]
-# Les trois manières diffèrent par ce qu'elles font avant chaque appel.
+# Elles diffèrent par ce qu'elles font avant chaque appel.
 
 
 # %%

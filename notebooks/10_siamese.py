@@ -94,8 +94,7 @@ from utils.figures import number, percent, spread
 from utils.verdicts import summary, verdict
 
 # %% [markdown]
-# Toutes les tailles du chapitre sont choisies ici. Le profil *rapide* suffit pour modifier le
-# code ; le profil *complet* refait l'expérience du document en entier.
+# Toutes les tailles du chapitre sont choisies ici.
 
 # %%
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
