@@ -749,7 +749,7 @@ verdict("siamese-margin", bool((beyond == 0).all() and (within < 0).all()))
 # L'article de Hadsell, Chopra et LeCun (2006) note $Y = 1$ une paire *différente*, et met un
 # facteur $\tfrac12$ :
 #
-# $$\ell_{2006}(Y, d) = (1 - Y)\, \tfrac12 d^2 + Y\, \tfrac12 \max(0, m - d)^2$$
+# $$\ell_{2006} = \tfrac12 \big[(1 - Y)\, d^2 + Y \max(0, m - d)^2\big]$$
 #
 # Les deux écritures sont la même fonction, à ce facteur et à cet échange près. Mille distances au
 # hasard le confirment.
@@ -1330,9 +1330,9 @@ verdict("siamese-dropout", helps)
 # croisée), puis posons-lui la question des paires : « même » si les deux classes prédites sont
 # égales. Reconnaître une paire positive demande alors d'avoir raison *deux fois*, ou de se tromper
 # deux fois de la même façon. Si $C_{ck}$ est la part des images de classe $c$ rangées en $k$ (la
-# matrice de confusion), on attend donc
+# matrice de confusion), la part des paires positives reconnues est donc
 #
-# $$P(\text{« même »} \mid \text{même classe}) = \tfrac1{10} \sum_c \sum_k C_{ck}^2$$
+# $$P = \tfrac1{10} \sum_c \sum_k C_{ck}^2$$
 #
 # C'est bien moins que l'exactitude sur les images.
 
@@ -1624,7 +1624,7 @@ for name, model in (("dense", dense), ("à convolutions", convolutional)):
 # La perte contrastive juge chaque paire seule : elle veut *toutes* les positives à zéro. Un
 # ***triplet*** (ancre $a$, positive $p$, négative $n$) ne demande qu'un ordre, avec une marge :
 #
-# $$\ell(a, p, n) = \max\bigl(0,\; d(a, p)^2 - d(a, n)^2 + m\bigr)$$
+# $$\ell = \max\bigl(0,\; d(a, p)^2 - d(a, n)^2 + m\bigr)$$
 #
 # La plupart des triplets au hasard sont déjà satisfaits et n'apprennent rien. L'article de FaceNet
 # (Schroff et al., 2015) retient les négatives ***semi-difficiles*** : plus loin que la positive,
