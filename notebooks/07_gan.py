@@ -11,23 +11,31 @@
 #
 # > **Objectifs.** À la fin de ce chapitre, vous saurez :
 # > - écrire le jeu des deux réseaux, et dire ce que vaut le meilleur discriminateur ;
-# > - entraîner les deux tour à tour, et **vérifier** qu'à chaque tour un
-# >   seul apprend ;
+# > - entraîner les deux tour à tour, et **vérifier** qu'à chaque tour un seul apprend ;
 # > - reconnaître une oscillation, un effondrement des modes, un réglage chanceux ;
 # > - mesurer un générateur : distance de Fréchet, précision, rappel, plus proches voisins ;
 # > - écrire et comparer DCGAN, WGAN, WGAN-GP, un GAN conditionnel et les idées de StyleGAN.
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres 1 et 2 ; la convolution transposée du chapitre 5 |
+# | **Prérequis** | les chapitres [2](02_layers_and_training) et [5](05_unet) |
 # | **Document étudié** | 000, « GAN » |
 # | **Données** | Fashion-MNIST ; hors ligne, des chiffres manuscrits ; visages dessinés |
 # | **Durée** | cinq heures de lecture et d'exercices ; exécution rapide : une minute |
 #
 # Le document donne la formule du jeu, deux réseaux et neuf lignes pour les relier. Il s'arrête au
-# moment d'entraîner : ni images, ni boucle. Nous irons jusqu'au bout, et nous verrons qu'avec
-# Keras 3, si l'on entraîne ensuite ces deux modèles, le discriminateur n'apprend **rien** : un
-# avertissement, mais aucune erreur.
+# moment d'entraîner : ni images, ni boucle. Nous irons jusqu'au bout ; avec Keras 3, nous verrons
+# que son discriminateur n'apprend **rien**, sans aucune erreur.
+#
+# Quatre parties :
+#
+# 1. le jeu, en dimension un, où tout se calcule ;
+# 2. les deux réseaux du document, celui qui n'apprend pas, et une boucle juste ;
+# 3. mesurer un générateur, puis entraîner : le réseau du document, et un DCGAN ;
+# 4. ce qui se dérègle, les variantes, des visages dessinés.
+#
+# À la première lecture, passez « Les idées de StyleGAN », « Régler le style », « Des visages
+# réglés » et « Robustesse ».
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -104,9 +112,9 @@ logging.getLogger("tensorflow").setLevel(
 
 
 # %% [markdown]
-# Les tailles communes sont choisies ici ; celles d'une expérience, juste avant elle. Sur un
-# processeur, les réseaux comparés ont seize filtres de base au lieu de soixante-quatre, et leurs
-# parties sont plus courtes.
+# Les tailles communes sont choisies ici ; celles d'une expérience, juste avant elle. L'exécution
+# affichée vient d'un processeur : les réseaux comparés y ont seize filtres de base au lieu de
+# soixante-quatre, et leurs parties sont plus courtes.
 
 # %%
 runtime.start("07_gan")
@@ -124,6 +132,9 @@ EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelque
 
 garments = datasets.garments()
 runtime.banner(garments)
+
+# %% [markdown]
+# Les images sont bordées de noir, jusqu'à 32 pixels de côté, et mises à l'échelle de −1 à 1.
 
 
 # %%
@@ -191,9 +202,9 @@ def game_value(d):
 #
 # $$V(D^*, G) = -\log 4 + 2\,\text{JS}(p, q)$$
 #
-# $$\text{JS}(p, q) = \tfrac12 \text{KL}(p \,\Vert\, m) + \tfrac12 \text{KL}(q \,\Vert\, m)$$
+# $$\text{JS} = \tfrac12 \text{KL}(p \Vert m) + \tfrac12 \text{KL}(q \Vert m)$$
 #
-# où $m = (p + q)/2$, et où $\text{KL}(p \,\Vert\, m) = \int p \log(p/m)$ est la divergence de
+# où $m = (p + q)/2$, et où $\text{KL}(p \Vert m) = \int p \log(p/m)$ est la divergence de
 # Kullback-Leibler.
 #
 # La divergence de Jensen-Shannon est nulle si et seulement si $p = q$, et vaut au plus $\log 2$.
@@ -275,9 +286,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Le réseau a retrouvé la formule sans connaître les densités. Et ce $D(x)$ est bien ce que le
-# document en dit : une probabilité. Si les vrais et les faux sont présentés en nombre égal, sept
-# sur dix environ des nombres auxquels il donne 0,7 sont vrais. Essayons sur des nombres neufs.
+# Le réseau a retrouvé la formule sans connaître les densités. Ce $D(x)$ est-il, comme le dit le
+# document, une probabilité ? Alors, si les vrais et les faux sont en nombre égal, sept sur dix des
+# nombres auxquels il donne 0,7 sont vrais. Essayons sur des nombres neufs.
 
 # %%
 x_new, is_true_new = samples_of_both(20_000, np.random.default_rng(1))
@@ -316,18 +327,17 @@ verdict("gan-d-objective", d_error_at_best > d_error_at_half)
 # %% [markdown]
 # ### Deux pertes pour le générateur
 #
-# La formule demande à $G$ de minimiser $\log(1 - D(G(z)))$. Le code du document prépare autre chose
-# : il compile `gan` avec l'entropie croisée. Pour tromper $D$ avec cette perte, il faut présenter
-# les fausses images avec l'étiquette 1, et donc minimiser $-\log D(G(z))$. Les deux ont le même but
-# ; elles n'ont pas la même pente.
+# La formule demande à $G$ de minimiser $\log(1 - D(G(z)))$. Le code du document prépare une autre
+# perte : il compile `gan` avec l'entropie croisée. Pour tromper $D$ ainsi, on présente les fausses
+# images avec l'étiquette 1, et l'on minimise $-\log D(G(z))$. Le but est le même, mais pas la
+# pente.
 #
 # Nous écrirons toutes les pertes sur le **score** $s$ du discriminateur, avant sa sigmoïde
-# $\sigma$. Avec $\text{softplus}(s) = \log(1 + e^s)$, on a $-\log \sigma(s) = \text{softplus}(-s)$
-# : aucun logarithme de zéro.
+# $\sigma$. Avec $\text{softplus}(s) = \log(1 + e^s)$, on a
+# $-\log \sigma(s) = \text{softplus}(-s)$, et jamais le logarithme de zéro.
+
 
 # %%
-
-
 @keras.saving.register_keras_serializable(package="vision")
 def d_cross_entropy(real, fake):
     """−V : entropies croisées ajoutées, étiquette 1 aux vraies images, 0 aux fausses."""
@@ -426,11 +436,10 @@ figures.show(
 )
 
 # %% [markdown]
-# Dès que les deux bosses sont séparées, la divergence ne change presque plus : elle dit «
-# différentes », sans dire de combien. Un générateur qui minimise la **formule** n'apprend alors
-# presque rien d'un discriminateur parfait ; la perte non saturante garde une pente, mais ne
-# minimise plus cette divergence. La distance de Wasserstein, elle, croît régulièrement : c'est
-# l'idée de WGAN, plus bas.
+# Dès que les deux bosses sont séparées, la divergence ne change presque plus : elle les dit
+# différentes, sans dire de combien. Un générateur qui minimise la **formule** n'apprend alors
+# presque rien d'un discriminateur parfait. La distance de Wasserstein, elle, croît régulièrement :
+# c'est l'idée de WGAN, plus bas.
 
 # %% [markdown]
 # ## Les deux réseaux du document
@@ -438,9 +447,8 @@ figures.show(
 # Les voici, écrits avec l'API fonctionnelle. Les tailles sont celles du document ; `Input` remplace
 # `input_dim` et `input_shape`, et `negative_slope` remplace `alpha`, que Keras 3 déconseille.
 
+
 # %%
-
-
 def build_generator():
     """Le générateur du document."""
     x = z = keras.Input((100,))
@@ -476,9 +484,8 @@ generator.summary()
 discriminator.summary()
 
 # %% [markdown]
-# Le texte du document et son code ne disent pas la même chose. Le texte annonce une petite image de
-# (8, 8, 256) et une sortie de (64, 64, 3) ; le code fait (8, 8, 128) et (64, 64, 1), en gris. Ce ne
-# sont que des exemples, mais qui lit l'un ne reconnaîtra pas l'autre.
+# Le texte du document annonce une petite image de (8, 8, 256) et une sortie de (64, 64, 3). Que
+# fait son code ?
 
 # %%
 sizes = {
@@ -499,8 +506,8 @@ verdict("gan-image", list(sizes["sortie de G"]))
 verdict("gan-d-image", list(sizes["entrée de D"]))
 
 # %% [markdown]
-# Les convolutions transposées du générateur doublent le côté à chaque fois ; les convolutions du
-# discriminateur, de pas 2, le divisent par deux. La sortie du discriminateur est une probabilité.
+# Le reste se vérifie : les convolutions transposées du générateur doublent le côté à chaque fois,
+# les convolutions du discriminateur le divisent par deux, et la sortie est une probabilité.
 
 
 # %%
@@ -510,7 +517,8 @@ def side_lengths(model, kind):
 
 going_up = [8, *side_lengths(generator, layers.Conv2DTranspose)]
 going_down = [64, *side_lengths(discriminator, layers.Conv2D)]
-print("générateur :", going_up, "; discriminateur :", going_down)
+print("côtés, générateur :", going_up)
+print("côtés, discriminateur :", going_down)
 verdict("gan-transposed", bool(np.all(np.diff(going_up) > 0)))
 verdict("gan-strides", bool(np.all(np.diff(going_down) < 0)))
 
@@ -525,7 +533,7 @@ verdict("gan-output", bool(((judgement >= 0) & (judgement <= 1)).all()))
 # %% [markdown]
 # La tangente hyperbolique donne des valeurs de −1 à 1 : les vraies images doivent être mises à
 # cette échelle, sans quoi le discriminateur reconnaîtrait les fausses à leur seule luminosité. Le
-# document n'en dit rien ; notre fonction `framed` l'a fait.
+# document n'en dit rien ; `framed` l'a fait.
 #
 # Le document prête deux qualités au discriminateur. D'abord des « couches de normalisation pour
 # stabiliser l'apprentissage » : comptons-les. Ensuite « *Leaky ReLU* pour éviter la suppression des
@@ -537,6 +545,7 @@ NORMALISATIONS = (layers.BatchNormalization, layers.LayerNormalization)
 normalisations = [x for x in discriminator.layers if isinstance(x, NORMALISATIONS)]
 verdict("gan-normalisation", len(normalisations) > 0)
 
+# %%
 before = keras.Model(discriminator.input, discriminator.layers[1].output)
 maps = ops.convert_to_numpy(before(drawn))
 shares = {}
@@ -568,8 +577,8 @@ verdict("gan-leaky", shares["LeakyReLU"] == 0 < shares["ReLU"])
 # ```
 #
 # L'idée : `discriminator` se compile avec ses poids libres, `gan` avec les mêmes poids gelés. Dans
-# Keras 2, `compile` retenait l'état du moment, et cela marchait. Faisons jouer un tour à chacun, et
-# mesurons de combien les poids ont bougé.
+# Keras 2, `compile` retenait l'état du moment, et cela marchait. Faisons jouer chacun, et mesurons
+# de combien les poids ont bougé.
 
 
 # %%
@@ -621,16 +630,14 @@ verdict("gan-d-learns", d_moved > 0)
 verdict("gan-g-learns", float(gan.test_on_batch(noise, ones)) < tricked)
 
 # %% [markdown]
-# Le discriminateur n'a pas bougé **du tout**. Rien ne s'arrête, aucune erreur : un avertissement,
-# en anglais, la première fois seulement. Le générateur, lui, apprend, contre un expert qui ne saura
-# jamais rien.
+# Le discriminateur n'a pas bougé **du tout**. Aucune erreur : un avertissement, en anglais, la
+# première fois seulement. Le générateur, lui, apprend, contre un expert qui ne saura jamais rien.
 #
 # Keras 3 ne retient rien à `compile` : il lit `trainable` au moment du pas d'entraînement (une fois
 # pour toutes au **premier appel** avec TensorFlow, à chaque appel avec JAX et PyTorch). À ce
-# moment, le discriminateur est déjà gelé. Et le remède que l'on lit souvent (« dégelez et
-# recompilez le discriminateur »), si l'on oublie de le geler de nouveau avant le tour du
-# générateur, remplace une panne par une autre. Refaisons l'essai, avec de petits réseaux, de trois
-# manières.
+# moment, le discriminateur est déjà gelé. On lit souvent un remède : « dégelez et recompilez le
+# discriminateur ». Si l'on oublie de le geler de nouveau avant le tour du générateur, une panne en
+# remplace une autre. Refaisons l'essai, avec de petits réseaux, de trois manières.
 
 
 # %%
@@ -646,7 +653,7 @@ def small_pair():
 
 
 # %% [markdown]
-# Les trois manières, qui diffèrent par ce qu'elles font avant chaque appel :
+# Elles diffèrent par ce qu'elles font avant chaque appel.
 
 
 # %%
@@ -666,7 +673,7 @@ def toggle(discriminator, free):
 
 
 # %% [markdown]
-# Et ce que l'on mesure : qui bouge, au tour de chacun.
+# On mesure qui bouge, au tour de chacun.
 
 
 # %%
@@ -730,9 +737,20 @@ verdict("gan-residue", shown.count(residue))
 # %% [markdown]
 # ## Une boucle qui ne se trompe pas de réseau
 #
-# L'idée tient en deux lignes : calculer le gradient d'une perte **par rapport aux poids d'un seul
-# réseau**, et ne donner à l'optimiseur que ceux-là. L'autre réseau peut bien servir au calcul : ses
-# poids ne sont pas dans la liste. Plus besoin de geler.
+# L'idée : calculer le gradient d'une perte **par rapport aux poids d'un seul réseau**, et ne donner
+# à l'optimiseur que ceux-là. L'autre réseau sert au calcul, mais ses poids ne sont pas dans la
+# liste. Plus besoin de geler. En abrégé, les deux tours sont ceux-ci :
+#
+# ```python
+# def d_update(real, z):  # le discriminateur joue
+#     fake = ops.stop_gradient(generator(z))
+#     loss = d_loss(score(real), score(fake))
+#     d_optimizer.apply(gradients(loss, d_weights), d_weights)
+#
+# def g_update(z):  # le générateur joue
+#     loss = g_loss(score(generator(z)))
+#     g_optimizer.apply(gradients(loss, g_weights), g_weights)
+# ```
 #
 # Keras 3 n'a pas d'opération pour le gradient ; `utils.autodiff` cache les trois façons de le
 # demander (TensorFlow, JAX, PyTorch). `loss_and_gradients(loss, weights, state)` rend la perte et
@@ -740,11 +758,10 @@ verdict("gan-residue", shown.count(residue))
 #
 # Reste un détail : les normalisations par lot. Pour dessiner, le générateur est appelé en mode
 # entraînement, et ses moyennes mobiles changeraient au tour de l'autre. `unmoved` les remet en
-# place.
+# place. Les deux autres fonctions joignent une classe à une entrée, et moyennent des mesures.
+
 
 # %%
-
-
 @contextmanager
 def unmoved(network):
     """Laisse passer des images sans toucher aux moyennes des normalisations."""
@@ -765,13 +782,20 @@ def means(logs):
 
 
 # %% [markdown]
-# À la première lecture, ne suivez que `d_update`, `g_update` et `train_on_batch`. `penalty`, `mix`
-# et `steepness` ne serviront qu'à WGAN-GP, dont le discriminateur s'appelle *critique* ; `labels`,
-# qu'au GAN conditionnel.
+# La classe `GAN` réunit le tout. À la première lecture, ne suivez que les trois méthodes en gras.
+#
+# - `compile` : un optimiseur par réseau (Adam, réglé comme DCGAN), et les deux tours compilés ;
+# - `score` : la réponse du discriminateur, ramenée avant sa sigmoïde s'il en a une ;
+# - **`d_update`** et **`g_update`** : les deux tours ci-dessus ;
+# - `steepness`, avec `penalty` et `mix` : la pénalité de WGAN-GP, expliquée plus bas ; `labels` ne
+#   sert qu'au GAN conditionnel ;
+# - **`train_on_batch`** : un tour de chacun ; `d_steps` donne plusieurs tours à $D$ pour un de
+#   $G$ ;
+# - `fit`, `get_config`, `from_config` : des époques, enregistrer, relire, comme tout modèle de
+#   Keras.
+
 
 # %%
-
-
 @keras.saving.register_keras_serializable(package="vision")
 class GAN(keras.Model):
     """Deux réseaux, deux optimiseurs ; chaque mise à jour ne déplace qu'un réseau."""
@@ -916,11 +940,10 @@ class GAN(keras.Model):
 
 
 # %% [markdown]
-# Le reste est de l'intendance : dessiner par paquets, jouer une partie, résumer ses courbes.
+# Le reste est de l'intendance : jouer une partie, dessiner par paquets, résumer les courbes.
+
 
 # %%
-
-
 def play(gan, x, y=None, steps=STEPS, look=None, every=1):
     """`steps` mises à jour du générateur ; `look(tour)` tous les `every` tours."""
     rng, history = np.random.default_rng(0), []
@@ -946,8 +969,6 @@ def draw(generator, z, *labels, size=250):
 
 
 # %%
-
-
 def summed_up(history, points):
     """Une partie en quelques points : chaque mesure, moyennée sur autant de morceaux."""
     pieces = np.array_split(np.arange(len(history)), min(len(history), points))
@@ -960,9 +981,9 @@ def summed_up(history, points):
 # ### La preuve, tour par tour
 #
 # Faisons jouer séparément les deux joueurs, sur des lots d'une, de deux et de sept images, avec les
-# réseaux du document : à chaque tour, un seul doit bouger. Cette cellule est aussi un garde-fou :
-# elle s'arrête si l'autre a bougé d'un rien. Les réseaux du document n'ont pas de normalisation par
-# lot : `unmoved` sera mis à l'épreuve plus bas, recette par recette.
+# réseaux du document. À chaque tour, un seul doit bouger : la cellule s'arrête si l'autre a bougé
+# d'un rien. (Ces réseaux n'ont pas de normalisation par lot : `unmoved` sera éprouvé plus bas, avec
+# chaque variante.)
 
 
 # %%
@@ -999,14 +1020,12 @@ verdict("gan-alternate", all(row[1] == row[2] == 0 for row in moves.values()))
 # %% [markdown]
 # ## Mesurer un générateur
 #
-# Avant d'entraîner, décidons comment juger. La perte ne suffit pas : celle du générateur dit s'il
-# trompe **ce** discriminateur, à ce moment-là. Il faut un juge extérieur. Le nôtre est un petit
-# classifieur, entraîné sur les vraies images seulement ; les soixante-quatre sorties de son
-# avant-dernière couche décrivent une image.
+# La perte du générateur dit s'il trompe **ce** discriminateur, à ce moment-là. Pour juger, il faut
+# un regard extérieur. Notre juge est un petit classifieur, entraîné sur les vraies images
+# seulement ; les soixante-quatre sorties de son avant-dernière couche décrivent une image.
+
 
 # %%
-
-
 def classifier_network():
     x = inputs = keras.Input((SIDE, SIDE, 1))
     for filters in (16, 32, 64):
@@ -1031,6 +1050,7 @@ def classifier():
     return keras.Model(model.input, [features, model.output])
 
 
+# %%
 def seen_by_judge(images, size=500):
     """Caractéristiques (n, 64) et classe reconnue (n,) de chaque image."""
     parts = [images[k : k + size] for k in range(0, len(images), size)]
@@ -1054,13 +1074,12 @@ def seen_by_judge(images, size=500):
 #
 # $\mu$ et $\Sigma$ sont la moyenne et la matrice de covariance de chaque nuage ; la trace de la
 # racine est la somme des racines des valeurs propres de $\Sigma_a \Sigma_b$. C'est le carré de la
-# ***distance de Fréchet***, et c'est lui que l'on donne (*FID* quand le juge est Inception-v3,
-# entraîné sur ImageNet ; nos valeurs ne se comparent donc qu'entre elles). Plus petite, mieux
-# c'est.
+# ***distance de Fréchet***, et c'est lui que l'on donne : plus il est petit, mieux c'est. Les
+# articles l'appellent *FID* quand le juge est Inception-v3, entraîné sur ImageNet ; nos valeurs ne
+# se comparent donc qu'entre elles.
+
 
 # %%
-
-
 def frechet_distance(a, b):
     """Distance de Fréchet entre les gaussiennes ajustées à deux nuages (n, d) et (m, d)."""
     shift = a.mean(axis=0) - b.mean(axis=0)
@@ -1092,9 +1111,8 @@ print(f"formule : {number(expected)} ; deux cent mille points : {number(found)}"
 # **rappel** est la part des vraies images qui tombent dans les boules des fausses (les sait-il
 # toutes faire ?).
 
+
 # %%
-
-
 def covered(points, support, k=3):
     """Part des points qui tombent dans une boule du support (rayon : son k-ième voisin)."""
     radii = np.sort(pairwise_distances(support), axis=1)[:, k]
@@ -1124,12 +1142,11 @@ def judged(images, labels=None):
 
 
 # %% [markdown]
-# Le juge lui-même doit être jugé : son exactitude, la distance entre deux lots de vraies images, et
-# celle d'un bruit uniforme.
+# Jugeons le juge : son exactitude, la distance entre deux lots de vraies images, et celle d'un
+# bruit uniforme.
+
 
 # %%
-
-
 def bias_run():
     """Le juge ; et la distance entre deux tirages de vraies images, selon leur nombre."""
     features, classes = seen_by_judge(x_test)
@@ -1154,10 +1171,8 @@ def bias_run():
 
 bias = experiment("bias", bias_run)
 
+
 # %%
-floor, noise_score = bias.values["train"], bias.values["noise"]
-
-
 def measures_row(name, runs):
     """Une ligne de tableau : moyenne et écart type des mesures d'un générateur."""
     runs = [runs] if isinstance(runs, dict) else runs
@@ -1174,6 +1189,13 @@ def measures_row(name, runs):
 
 
 MEASURES = ("images", "Fréchet", "précision", "rappel", "classe rare")
+
+# %% [markdown]
+# Le tableau ajoute la « classe rare » : la part de la classe que le juge voit le moins, 10 % au
+# mieux.
+
+# %%
+floor, noise_score = bias.values["train"], bias.values["noise"]
 print(f"exactitude du juge : {percent(bias.values['accuracy'], 1)}")
 runtime.show_table(
     MEASURES,
@@ -1183,9 +1205,10 @@ runtime.show_table(
 # %% [markdown]
 # Le bruit obtient une excellente précision, et un rappel nul. C'est un défaut connu de la mesure
 # ([Naeem et al., 2020](https://arxiv.org/abs/2002.09797)) : une seule boule suffit, et celle d'une
-# vraie image isolée peut être immense. La précision ne se lit donc jamais seule, mais avec le
-# rappel et la distance de Fréchet. La « classe rare » est la part de la classe que le juge voit le
-# moins : 10 % au mieux.
+# vraie image isolée peut être immense. La précision ne se lit jamais sans le rappel et la distance
+# de Fréchet.
+#
+# Et cette distance, de combien d'images a-t-elle besoin ?
 
 # %%
 fig = figures.curves(
@@ -1200,22 +1223,28 @@ figures.show(
     fig,
     alt="Distance de Fréchet entre deux lots de vraies images, selon leur nombre, en échelles "
     f"logarithmiques : elle descend de {number(first)} avec {bias.values['sizes'][0]} images à "
-    f"{number(last)} avec {bias.values['sizes'][-1]}.",
+    f"{number(last)} avec {number(bias.values['sizes'][-1], 0)}.",
 )
 
 # %% [markdown]
 # La distance entre deux lots de **vraies** images devrait être nulle : elle ne s'en approche
-# qu'avec beaucoup d'images. C'est un biais, ici vers le haut : on ne compare deux générateurs
-# qu'avec le même nombre d'images, ce que nous ferons.
+# qu'avec beaucoup d'images. C'est un biais vers le haut : deux générateurs ne se comparent qu'avec
+# le même nombre d'images.
 
 # %% [markdown]
-# ## Entraîner le réseau du document
+# ## DCGAN
 #
-# Le document s'arrête à `compile`. Continuons : Fashion-MNIST, agrandi à soixante-quatre pixels.
-# Deux réglages : l'Adam par défaut du document (pas de 0,001), puis celui de DCGAN (0,0002 et
-# $\beta_1 = 0{,}5$). Un DCGAN, que la section suivante explique, joue autant de tours et sert de
-# repère ; ses fonctions sont définies ici. Pour le juge, les images sont réduites à 32 pixels.
-# Vingt-cinq bruits fixes, dessinés en chemin, montrent le progrès.
+# DCGAN (2015) est la première recette convolutive qui s'entraîne sans trop de peine. Cinq règles :
+#
+# 1. des convolutions à pas, transposées dans le générateur, et aucune couche de
+#    sous-échantillonnage (*pooling*) ;
+# 2. une normalisation par lot dans les deux réseaux, sauf à la sortie de $G$ et à l'entrée de $D$ ;
+# 3. aucune couche dense cachée ;
+# 4. ReLU dans le générateur, tangente hyperbolique à sa sortie ;
+# 5. LeakyReLU dans le discriminateur.
+#
+# S'y ajoutent des poids tirés d'une gaussienne d'écart type 0,02, et Adam à 0,0002 avec
+# $\beta_1 = 0{,}5$. Chaque règle est ici un interrupteur, pour l'essayer seule plus loin.
 
 # %%
 NORMAL = keras.initializers.RandomNormal(0.0, 0.02)
@@ -1242,6 +1271,7 @@ class Rules(NamedTuple):
 ALL_RULES = Rules()
 
 
+# %%
 def convolution(filters, transposed=False, **options):
     kind = layers.Conv2DTranspose if transposed else layers.Conv2D
     return kind(filters, 4, padding="same", kernel_initializer=NORMAL, **options)
@@ -1253,9 +1283,12 @@ def g_unit(x, rules, last=False):
     return layers.Activation("relu" if rules.relu and not last else "tanh")(x)
 
 
+# %% [markdown]
+# Le générateur part d'une carte de 4 × 4, et double son côté jusqu'à celui de l'image. `classes` ne
+# servira qu'au GAN conditionnel.
+
+
 # %%
-
-
 def dcgan_generator(
     side=SIDE, filters=FILTERS, channels=1, latent=LATENT, classes=0, rules=ALL_RULES
 ):
@@ -1274,7 +1307,7 @@ def dcgan_generator(
     x = layers.Reshape((4, 4, filters * multiples[0]))(x)
     x = g_unit(x, rules)
     for width in [filters * m for m in multiples[1:]] + [channels]:
-        last = width == channels
+        last = width == channels  # la sortie : autant de cartes que de couleurs
         if rules.strided:
             x = convolution(width, True, strides=2, use_bias=bias and not last)(x)
         else:
@@ -1284,9 +1317,11 @@ def dcgan_generator(
     return keras.Model(inputs if classes else z, x, name="generator")
 
 
+# %% [markdown]
+# Le discriminateur fait le chemin inverse, et rend un score.
+
+
 # %%
-
-
 def dcgan_discriminator(
     side=SIDE,
     filters=FILTERS,
@@ -1324,6 +1359,17 @@ def dcgan_discriminator(
 
 
 # %% [markdown]
+# À 64 pixels, en couleurs, avec un bruit de cent nombres, on doit retrouver le nombre de poids du
+# réseau le plus souvent copié, celui du tutoriel de PyTorch : 3 576 704 et 2 765 568.
+
+# %%
+classic = dcgan_generator(64, 64, 3, latent=100), dcgan_discriminator(64, 64, 3)
+counts = [
+    sum(int(np.prod(w.shape)) for w in model.trainable_weights) for model in classic
+]
+print("paramètres appris :", " et ".join(number(n, 0) for n in counts))
+
+# %% [markdown]
 # > **Un piège de Keras 3.** Un initialiseur écrit comme un objet, sans graine, tire la sienne à sa
 # > création, et rend ensuite les mêmes valeurs à chaque appel. `NORMAL` donne donc à tous les DCGAN
 # > de ce chapitre les **mêmes** poids de départ : nos graines ne changent que les bruits et l'ordre
@@ -1334,9 +1380,16 @@ first_call, second_call = (ops.convert_to_numpy(NORMAL((2, 3))) for _ in range(2
 same = np.array_equal(first_call, second_call)
 print("deux appels, mêmes valeurs :", "oui" if same else "non")
 
+# %% [markdown]
+# ## Entraîner le réseau du document
+#
+# Le document s'arrête à `compile`. Continuons : Fashion-MNIST, agrandi à soixante-quatre pixels.
+# Deux réglages : l'Adam par défaut du document (pas de 0,001), puis celui de DCGAN. Un DCGAN joue
+# autant de tours et sert de repère. Pour le juge, les images sont réduites à 32 pixels. Vingt-cinq
+# bruits fixes, dessinés en chemin, montrent le progrès.
+
+
 # %%
-
-
 def adam(rate, beta_1=0.5):
     return keras.optimizers.Adam(rate, beta_1=beta_1)
 
@@ -1358,9 +1411,7 @@ def as_images(text):
 
 # %%
 DOCUMENT_STEPS = runtime.pick(quick=1, full=6_000, cpu=600)
-
 DOCUMENT_IMAGES = runtime.pick(quick=32, full=20_000)
-
 LOOKS = runtime.pick(quick=1, full=6)  # regards portés pendant un entraînement
 
 
@@ -1373,6 +1424,7 @@ def halved(images):
     return images.reshape(len(images), SIDE, 2, SIDE, 2, 1).mean(axis=(2, 4))
 
 
+# %%
 def watched(gan, x, steps, shown=25, shrink=lambda images: images):
     """Joue une partie en regardant toujours les mêmes bruits ; la juge en chemin."""
     z = np.random.default_rng(1).standard_normal(
@@ -1395,8 +1447,6 @@ def watched(gan, x, steps, shown=25, shrink=lambda images: images):
 
 
 # %%
-
-
 def document_run():
     """Le réseau du document, avec ses réglages puis ceux de DCGAN ; et un DCGAN."""
     classifier()
@@ -1437,6 +1487,7 @@ def picture(image, title=None):
     return fig
 
 
+# %%
 own = document.here["réglé"]
 steps = np.arange(LOOKS + 1) * max(1, DOCUMENT_STEPS // LOOKS)
 chosen = [0, 1, 3, 6] if LOOKS == 6 else [0, 1]
@@ -1492,44 +1543,23 @@ runtime.show_table(
 # %% [markdown]
 # Avec le pas du document, la partie s'arrête : le discriminateur finit par répondre 1 à **toutes**
 # les images, vraies ou fausses. Sa sigmoïde est saturée, la perte du générateur est nulle, plus
-# rien ne bouge. Cinq fois plus lent, le même réseau apprend : les deux probabilités se rapprochent
-# d'un demi, et la distance de Fréchet est trois fois plus petite. (Son rappel reste faible : six
-# cents tours, c'est peu.) Le DCGAN, qui a quatre fois moins de filtres, est encore en retard.
+# rien ne bouge. Sa précision de 83 % ne vaut pas mieux que celle du bruit, plus haut.
+#
+# Cinq fois plus lent, le même réseau apprend : les deux probabilités se rapprochent d'un demi, et
+# la distance de Fréchet est presque trois fois plus petite. Son rappel reste faible : six cents
+# tours, c'est peu. Le DCGAN, qui a quatre fois moins de filtres, est encore en retard.
 
 # %% [markdown]
-# ## DCGAN
+# ## Entraîner un DCGAN
 #
-# DCGAN (2015) est la première recette convolutive qui s'entraîne sans trop de peine. Cinq règles :
-#
-# 1. des convolutions à pas, transposées dans le générateur, et aucune couche de
-#    sous-échantillonnage (*pooling*) ;
-# 2. une normalisation par lot dans les deux réseaux, sauf à la sortie de $G$ et à l'entrée de $D$ ;
-# 3. aucune couche dense cachée ;
-# 4. ReLU dans le générateur, tangente hyperbolique à sa sortie ;
-# 5. LeakyReLU dans le discriminateur.
-#
-# S'y ajoutent des poids tirés d'une gaussienne d'écart type 0,02, et Adam à 0,0002, $\beta_1 =
-# 0{,}5$. Les fonctions `dcgan_generator` et `dcgan_discriminator` de la section précédente les
-# suivent. À 64 pixels, en couleurs, avec un bruit de cent nombres, on retrouve le nombre de poids
-# du réseau le plus souvent copié, celui du tutoriel de PyTorch :
-
-# %%
-classic = dcgan_generator(64, 64, 3, latent=100), dcgan_discriminator(64, 64, 3)
-counts = [
-    sum(int(np.prod(w.shape)) for w in model.trainable_weights) for model in classic
-]
-print(", ".join(f"{n:,}".replace(",", " ") for n in counts), "paramètres appris")
-
-# %% [markdown]
 # ### Une longue partie
 #
-# Jouons maintenant assez longtemps pour que les images se regardent : DCGAN, 32 pixels, trente-deux
-# filtres de base. L'expérience garde tout ce que nous voulons savoir de ce réseau : des images
-# tirées sans tri, leurs classes, leurs plus proches voisines, des chemins entre deux bruits.
+# Jouons assez longtemps pour que les images se regardent : DCGAN, 32 pixels, trente-deux filtres de
+# base. L'expérience garde des images tirées sans tri, leurs classes, leurs plus proches voisines,
+# des chemins entre deux bruits.
 
 # %%
 LONG_STEPS = runtime.pick(quick=300, full=12_000, cpu=6_000)
-
 LONG_FILTERS = runtime.pick(quick=8, full=64, cpu=32)
 
 
@@ -1549,8 +1579,6 @@ def nearest(images, others):
 
 
 # %%
-
-
 def long_run():
     """DCGAN, le temps qu'il faut ; puis tout ce que l'on veut savoir de lui."""
     classifier()
@@ -1596,6 +1624,9 @@ runtime.show_table(
     MEASURES, [measures_row("DCGAN", long.values), measures_row("vraies", floor)]
 )
 
+# %% [markdown]
+# Voici cinquante de ces images, puis la part de chaque classe d'après le juge.
+
 # %%
 samples = as_images(long.here["samples"])
 recognised = [class_names[k] for k in np.unique(long.here["seen_as"])]
@@ -1621,11 +1652,10 @@ figures.show(
 verdict("gan-all-classes", long.full and long.full["before"] / long.full["fid"])
 
 # %% [markdown]
-# Les dix classes sont là, en parts inégales : le juge voit quatre fois plus de manteaux que de
-# sandales. De loin, les images sont bonnes ; de près, beaucoup sont tachées ou déformées : la
-# précision reste au-dessous de celle des vraies images. La distance de Fréchet, elle, est devenue
-# cinquante fois plus petite qu'au départ, et reste plusieurs fois au-dessus de celle de deux lots
-# de vraies images.
+# Les dix classes sont là, en parts inégales : le juge voit près de quatre fois plus de manteaux que
+# de sandales. De loin, les images sont bonnes ; de près, beaucoup sont tachées ou déformées. La
+# distance de Fréchet est cinquante fois plus petite qu'au départ, et encore cinq fois au-dessus de
+# celle de deux lots de vraies images.
 
 # %% [markdown]
 # ### Apprend-il par cœur ?
@@ -1639,14 +1669,13 @@ verdict("gan-all-classes", long.full and long.full["before"] / long.full["fid"])
 figures.show(
     picture(montage(as_images(long.here["neighbours"]).reshape(-1, SIDE, SIDE, 1), 8)),
     alt="En haut, huit images dessinées ; dessous, l'image d'entraînement la plus proche : "
-    "même genre de vêtement, jamais la même image.",
+    f"même genre de vêtement, à une distance d'au moins {number(min(long.here['to_train']))}.",
 )
 to_train, of_test = (
     float(np.median(long.values[key])) for key in ("to_train", "of_test")
 )
-print(
-    f"distance médiane à l'entraînement : dessinées {number(to_train)}, de test {number(of_test)}"
-)
+print(f"distance médiane à l'entraînement, images dessinées : {number(to_train)}")
+print(f"distance médiane à l'entraînement, images de test : {number(of_test)}")
 full = long.full
 verdict(
     "gan-new-data",
@@ -1673,8 +1702,7 @@ figures.show(
 # %% [markdown]
 # Un sac devient une chaussure, une robe un pantalon, en passant par des vêtements qui n'existent
 # pas : les états intermédiaires ne sont pas tous crédibles, mais le passage, parfois rapide, ne se
-# fait jamais d'un souvenir net à un autre. L'espace latent est continu ; les genres de vêtements,
-# eux, ne le sont pas.
+# fait jamais d'un souvenir net à un autre.
 
 # %% [markdown]
 # ### Les cinq règles, une à une
@@ -1684,9 +1712,7 @@ figures.show(
 
 # %%
 RULE_STEPS = runtime.pick(quick=1, full=2_000, cpu=600)
-
 RULE_RATE = 1e-3
-
 RULE_NAMES = {
     "strided": "sans pas",
     "batch_norm": "sans normalisation",
@@ -1694,10 +1720,10 @@ RULE_NAMES = {
     "relu": "sans ReLU",
     "leaky": "sans LeakyReLU",
 }
-
 RULES_TRIED = runtime.pick(quick=("",), full=("", *RULE_NAMES))
 
 
+# %%
 def rules_run():
     """DCGAN, puis chaque règle retirée, seule ; même budget."""
     classifier()
@@ -1722,14 +1748,16 @@ rules_shown = [measures_row(name, runs) for name, runs in rules_found.values.ite
 runtime.show_table(MEASURES, rules_shown)
 
 # %% [markdown]
-# Deux règles se défendent seules. Sans normalisation par lot, le rappel est presque nul (les petits
-# poids de départ y sont pour beaucoup, comme nous le verrons avec les critiques de WGAN). Avec une
-# couche dense cachée, c'est l'effondrement : à chaque graine, presque toutes les images sont de la
-# même classe. Sans ReLU, le réseau fait un peu moins bien, mais deux graines sur trois restent dans
-# le bruit de la recette entière ; sans LeakyReLU, il fait aussi bien. Sans pas (agrandir puis
-# convoluer, convoluer puis sous-échantillonner), il fait **mieux**, au prix de quatre fois plus de
-# calcul. Ce sont des parties courtes, à un pas d'apprentissage élevé : c'est là que normaliser
-# compte le plus.
+# - **Deux règles se défendent seules.** Sans normalisation par lot, le rappel est nul (les petits
+#   poids de départ y sont pour beaucoup, comme nous le verrons avec les critiques de WGAN). Avec
+#   une couche dense cachée, à chaque graine, presque toutes les images sont de la même classe.
+# - **Deux ne se voient pas.** Sans ReLU, deux graines sur trois restent dans la dispersion de la
+#   recette entière ; sans LeakyReLU, le réseau fait aussi bien.
+# - **Une coûte.** Sans pas (agrandir puis convoluer, convoluer puis sous-échantillonner), il fait
+#   **mieux**, au prix de quatre fois plus de calcul.
+#
+# Ce sont des parties courtes, à un pas d'apprentissage élevé : c'est là que normaliser compte le
+# plus.
 
 # %% [markdown]
 # ## Ce qui se dérègle
@@ -1753,6 +1781,7 @@ def bilinear_game(turns=200, rate=0.1, alternate=False):
     return np.array(path)
 
 
+# %%
 together, in_turn = bilinear_game(), bilinear_game(alternate=True)
 fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.2))
 for ax, path_of, name in zip(
@@ -1769,6 +1798,7 @@ figures.show(
 )
 
 
+# %%
 def sign_changes(path):
     """Combien de fois la valeur du jeu, x y, change de signe."""
     return int((np.diff(np.sign(path[1:].prod(axis=1))) != 0).sum())
@@ -1778,24 +1808,22 @@ verdict("gan-oscillation", min(sign_changes(together), sign_changes(in_turn)))
 
 # %% [markdown]
 # Aucune des deux façons n'atteint l'équilibre. En même temps, la distance à l'équilibre est
-# multipliée par $\sqrt{1 + \eta^2}$ à chaque tour, où $\eta$ est le pas (ici 0,1, en partant de (1,
-# 0)) : elle grandit toujours. Jouer tour à tour, comme le demande le document, ne converge pas non
-# plus ; mais cela ne diverge pas. Les pertes d'un GAN oscillent en partie pour cette raison :
-# chacun court après l'autre. Une perte qui ne descend pas n'est pas un échec, une perte qui descend
-# n'est pas une réussite.
+# multipliée par $\sqrt{1 + \eta^2}$ à chaque tour, où $\eta$ est le pas (ici 0,1) : elle grandit
+# toujours. Tour à tour, comme le demande le document, elle ne diverge pas, mais ne converge pas non
+# plus. Les pertes d'un GAN oscillent en partie pour cette raison : chacun court après l'autre. Une
+# perte qui ne descend pas n'est pas un échec, une perte qui descend n'est pas une réussite.
 #
 # ### L'anneau
 #
 # L'***effondrement des modes*** (*mode collapse*) : le générateur ne sait plus faire que quelques
 # sortes d'images. Pour le voir, prenons des « images » de deux nombres : huit gaussiennes sur un
 # cercle. Un bon générateur doit atteindre les huit ***modes***, c'est-à-dire les huit bosses, de
-# cette distribution.
+# cette distribution. Un mode est *atteint* s'il reçoit au moins 1 % des points, à moins de quatre
+# écarts types de son centre.
 
 # %%
 MODES = 8
-
 RING_STEPS = runtime.pick(quick=2, full=3_000)
-
 RING_SIGMA = 0.1
 
 
@@ -1813,8 +1841,6 @@ def ring(n, seed=0):
 
 
 # %%
-
-
 def reached(points):
     """Modes atteints (1 % des points au moins) et part des points à moins de 4 sigmas."""
     distances = pairwise_distances(points, centres())
@@ -1824,11 +1850,9 @@ def reached(points):
 
 
 # %% [markdown]
-# Un mode est *atteint* s'il reçoit au moins 1 % des points, à moins de quatre écarts types de son
-# centre. La section suivante compare toutes les variantes ; définissons-les d'abord.
-
-# %% [markdown]
 # ## Les variantes
+#
+# Nous allons comparer neuf recettes sur l'anneau, douze sur les images. Définissons-les d'abord.
 #
 # ### Quatre remèdes de praticien
 #
@@ -1847,17 +1871,20 @@ def reached(points):
 #
 # $$W(p, q) = \max_f \big(\mathbb{E}_{p}[f(x)] - \mathbb{E}_{q}[f(x)]\big)$$
 #
-# où $f$ est de pente au plus 1 partout. Le discriminateur devient un
-# ***critique*** : plus de sigmoïde, un score. Pour borner sa pente, WGAN rogne ses poids (`Clip`) :
-# la pente est bornée, mais pas par 1, et la distance n'est estimée qu'à un facteur près (l'article
-# rogne à 0,01 et emploie RMSprop ; nous rognons à 0,05 et gardons Adam) ; WGAN-GP ajoute à sa perte
-# une ***pénalité de gradient***, $\lambda\,\mathbb{E}[(\lVert \nabla_x f \rVert_2 - 1)^2]$, sur des
-# points pris entre vraies et fausses images : c'est la méthode `steepness` de notre classe. Le
-# critique joue plusieurs tours pour un du générateur.
+# où $f$ est de pente au plus 1 partout. Le discriminateur devient un ***critique*** : plus de
+# sigmoïde, un score. Il joue plusieurs tours pour un du générateur. Deux façons de borner sa
+# pente :
+#
+# - **WGAN** rogne ses poids (`Clip`). La pente est bornée, mais pas par 1 : la distance n'est
+#   estimée qu'à un facteur près. (L'article rogne à 0,01 et emploie RMSprop ; nous rognons à 0,05
+#   et gardons Adam.)
+# - **WGAN-GP** ajoute à sa perte une ***pénalité de gradient***, prise en des points $x$ entre
+#   vraies et fausses images : la méthode `steepness` de notre classe.
+#
+# $$\lambda\,\mathbb{E}\big[(\lVert \nabla_x f(x) \rVert_2 - 1)^2\big]$$
+
 
 # %%
-
-
 @keras.saving.register_keras_serializable(package="vision")
 def d_smoothed(real, fake):
     """Étiquette 0,9 aux vraies images."""
@@ -1875,8 +1902,6 @@ def g_wasserstein(fake):
 
 
 # %%
-
-
 @keras.saving.register_keras_serializable(package="vision")
 class Clip(keras.constraints.Constraint):
     """Ramène chaque poids entre −limit et limit."""
@@ -1891,6 +1916,7 @@ class Clip(keras.constraints.Constraint):
         return {"limit": self.limit}
 
 
+# %%
 @keras.saving.register_keras_serializable(package="vision")
 class SpectralNorm(keras.constraints.Constraint):
     """Divise un noyau par sa plus grande valeur singulière (méthode de la puissance)."""
@@ -1917,7 +1943,7 @@ class SpectralNorm(keras.constraints.Constraint):
 
 
 # %% [markdown]
-# Toutes ces pertes, comparées à un calcul indépendant, avec NumPy et les probabilités :
+# Comparons toutes ces pertes à un calcul indépendant, avec NumPy et les probabilités.
 
 # %%
 scores_real = np.random.default_rng(0).normal(1, 2, 50)
@@ -1942,7 +1968,7 @@ COMPUTED = (
     g_wasserstein(fake32),
 )
 gaps = [abs(float(a) - b) for a, b in zip(COMPUTED, EXPECTED.values())]
-print(f"plus grand écart sur {len(gaps)} pertes : {max(gaps):.1e}")
+print(f"{len(gaps)} pertes, plus grand écart : {number(1e6 * max(gaps))} millionième")
 
 # %% [markdown]
 # ### Un GAN conditionnel
@@ -1959,9 +1985,8 @@ print(f"plus grand écart sur {len(gaps)} pertes : {max(gaps):.1e}")
 # pixel, d'amplitude apprise, donne les détails de hasard ; nous ne l'ajoutons que pendant
 # l'entraînement.
 
+
 # %%
-
-
 @keras.saving.register_keras_serializable(package="vision")
 class ModulatedConv2D(layers.Layer):
     """Convolution 3 × 3 dont un style règle chaque canal d'entrée, puis renormalisée."""
@@ -1995,8 +2020,6 @@ class ModulatedConv2D(layers.Layer):
 
 
 # %%
-
-
 @keras.saving.register_keras_serializable(package="vision")
 class PixelNoise(layers.Layer):
     """Ajoute à chaque pixel un bruit dont l'amplitude s'apprend, par canal."""
@@ -2017,6 +2040,7 @@ class PixelNoise(layers.Layer):
         return x + self.gain * noise
 
 
+# %%
 @keras.saving.register_keras_serializable(package="vision")
 class LearnedConstant(layers.Layer):
     """Le point de départ du dessin : une carte apprise, la même pour toutes les images."""
@@ -2040,9 +2064,12 @@ class LearnedConstant(layers.Layer):
         return super().get_config() | {"shape": self.shape_of_one}
 
 
+# %% [markdown]
+# Le réseau de correspondance, puis le réseau qui dessine : un style par niveau, de 4 pixels de côté
+# à 32.
+
+
 # %%
-
-
 def mapping_network(latent=LATENT, depth=3):
     """z -> w : le bruit, ramené sur une sphère, devient un style."""
     x = z = keras.Input((latent,))
@@ -2080,9 +2107,8 @@ def style_generator(side=SIDE, filters=FILTERS, channels=1, latent=LATENT):
 #
 # Chaque variante ne change que quelques réglages ; tout le reste est commun.
 
+
 # %%
-
-
 class Recipe(NamedTuple):
     """Ce qui change d'une variante à l'autre ; le reste est commun."""
 
@@ -2135,10 +2161,11 @@ ON_IMAGES = RECIPES | {
 # attendons un effondrement. Le générateur à style reçoit, comme dans ses articles, un
 # discriminateur sans normalisation par lot et une pénalité de gradient. Sur l'anneau, la pénalité
 # de WGAN-GP vaut 1 au lieu de 10 : ce coefficient dépend de l'échelle des données.
+#
+# Les points de l'anneau, et le GAN de 2014, se contentent de couches denses.
+
 
 # %%
-
-
 def mlp(inputs, outputs, widths, constraint=None, noise=0.0, classes=0, name=None):
     """Couches denses : pour les points, et le GAN de 2014 sur les images."""
     x = first = keras.Input(inputs)
@@ -2160,11 +2187,11 @@ def mlp(inputs, outputs, widths, constraint=None, noise=0.0, classes=0, name=Non
 
 # %% [markdown]
 # Sans normalisation par lot, les petits poids de DCGAN (écart type 0,02) éteindraient le signal,
-# couche après couche. Les critiques prennent donc l'initialisation de He (chapitre 2).
+# couche après couche. Les critiques prennent donc l'initialisation de He
+# ([chapitre 2](02_layers_and_training)).
+
 
 # %%
-
-
 def critic_network(filters=FILTERS, channels=1, constraint=None):
     """Les convolutions du discriminateur de DCGAN, sans normalisation par lot."""
     x = image = keras.Input((SIDE, SIDE, channels), name="image")
@@ -2182,6 +2209,9 @@ def critic_network(filters=FILTERS, channels=1, constraint=None):
     return keras.Model(image, score, name="discriminator")
 
 
+# %% [markdown]
+# De combien les scores s'éteignent-ils, avant tout apprentissage ?
+
 # %%
 keras.utils.set_random_seed(0)
 bare = dcgan_discriminator(rules=Rules(batch_norm=False))
@@ -2189,9 +2219,11 @@ for name, network in (("0,02", bare), ("He", critic_network())):
     scores = ops.convert_to_numpy(network(x_train[:64]))
     print(f"écart type des scores, poids de départ {name} : {number(scores.std(), 4)}")
 
+# %% [markdown]
+# D'une recette, on fait les deux réseaux, puis la partie prête à jouer.
+
+
 # %%
-
-
 def image_networks(recipe):
     if recipe.network == "dense":
         shape = (SIDE, SIDE, 1)
@@ -2230,10 +2262,11 @@ print(f"{count} recettes, {2 * count} tours : un seul réseau bouge à chaque fo
 
 # %% [markdown]
 # ### Sur l'anneau
+#
+# Une partie rend ses mesures finales, et quelques nuages de points pris en chemin.
+
 
 # %%
-
-
 def ring_networks(recipe):
     generator = mlp((LATENT,), (2,), (64, 64), classes=recipe.classes)
     return generator, mlp(
@@ -2265,8 +2298,6 @@ def ring_game(recipe, seed, steps=RING_STEPS):
 
 
 # %%
-
-
 def ring_run():
     return {
         name: [ring_game(recipe, seed) for seed in SEEDS]
@@ -2342,7 +2373,12 @@ figures.show(
     "gagne puis en perd, la norme spectrale et WGAN-GP les gardent.",
 )
 
+# %% [markdown]
+# Trois phrases du document se décident ici : le GAN conditionnel obéit-il, un générateur peut-il
+# s'effondrer, la distance de Wasserstein y remédie-t-elle ?
 
+
+# %%
 def obedience(cloud):
     """Part des points à moins de quatre écarts types du mode demandé."""
     asked = centres()[np.arange(len(cloud)) % MODES]
@@ -2365,10 +2401,9 @@ verdict("gan-wgan", full and float(modes["WGAN-GP"] - modes["de base"]))
 # %% [markdown]
 # La recette de base perd deux modes sur huit à chaque graine, et « deux vitesses » jusqu'à sept.
 # Donner de l'avance au discriminateur, remède souvent conseillé, fait **ici** le contraire de ce
-# que l'on attend : un remède n'en est un que mesuré. La norme spectrale et WGAN-GP atteignent les
-# huit modes à chaque graine, mais la moitié de leurs points sont posés à côté ; WGAN et ses poids
-# rognés les posent presque tous à côté. Le GAN conditionnel fait tout juste, parce qu'on lui dit
-# quel mode viser.
+# que l'on attend. La norme spectrale et WGAN-GP atteignent les huit modes à chaque graine, mais
+# près de la moitié de leurs points sont à côté ; WGAN et ses poids rognés les posent presque tous à
+# côté. Le GAN conditionnel fait tout juste, parce qu'on lui dit quel mode viser.
 #
 # Aucun nombre ne suffit. Un nuage étalé au hasard « atteint » les huit modes, avec un point sur
 # neuf bien placé : WGAN ne fait guère mieux. La distance de Fréchet ne voit que la moyenne et la
@@ -2382,10 +2417,10 @@ verdict("gan-wgan", full and float(modes["WGAN-GP"] - modes["de base"]))
 
 # %%
 RATES = runtime.pick(quick=(2e-4,), full=(1e-5, 2e-4, 4e-3))
-
 BETAS = runtime.pick(quick=(0.5, 0.9), full=(0.0, 0.5, 0.9))
 
 
+# %%
 def sensitivity_run():
     """Neuf réglages de la recette de base : modes atteints, points bien placés."""
     found = []
@@ -2420,11 +2455,12 @@ full = sensitivity.full
 verdict("gan-sensitivity", full and float(max(averages) - min(averages)))
 
 # %% [markdown]
-# Trop lent, les points sont encore étalés partout : tous les modes sont « atteints », mais un point
-# sur neuf seulement est à sa place. Trop rapide, il ne reste qu'un à trois modes, et souvent
-# presque aucun point n'est à sa place : la partie s'effondre ou diverge. Entre les deux, le pas de
-# l'article de DCGAN (multiplié par cinq pour ces petits réseaux) est le moins mauvais, et $\beta_1$
-# compte moins que lui.
+# Trop lent, les points sont encore étalés partout : presque tous les modes sont « atteints », mais
+# un point sur neuf seulement est à sa place. Trop rapide, il ne reste qu'un à trois modes, avec
+# presque tous les points ou presque aucun : la partie s'effondre, ou diverge. Entre les deux, le
+# pas de l'article de DCGAN (multiplié par cinq pour ces petits réseaux) est le moins mauvais, et
+# $\beta_1$ compte moins que lui. La valeur 0,9, que l'article déconseille, y atteint même les huit
+# modes.
 
 # %% [markdown]
 # ### Sur les images
@@ -2435,7 +2471,6 @@ verdict("gan-sensitivity", full and float(max(averages) - min(averages)))
 
 # %%
 IMAGE_STEPS = runtime.pick(quick=1, full=4_000, cpu=800)
-
 FASTER = 5
 
 
@@ -2470,6 +2505,9 @@ by_distance = sorted(
 runtime.show_table(
     MEASURES, [measures_row(name, found[name]["games"]) for name in by_distance]
 )
+
+# %% [markdown]
+# Dix images de chaque variante, à la première graine :
 
 # %%
 here = on_images.here
@@ -2510,6 +2548,9 @@ figures.show(
     + ".",
 )
 
+# %% [markdown]
+# Deux mesures encore : l'obéissance du GAN conditionnel, et ce que gagnent les convolutions.
+
 # %%
 full = on_images.full
 asked = found["conditionnel"]["games"]
@@ -2527,24 +2568,21 @@ verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 # Huit cents tours, seize filtres, un pas d'apprentissage élevé : des parties courtes, mais où l'on
 # reconnaît des vêtements, sauf avec la perte saturante (à cette graine) et avec WGAN.
 #
-# - **WGAN-GP** arrive premier à chaque graine, et de loin : plus proche, plus varié, aucune classe
-#   oubliée. Son critique joue trois fois plus de tours : à calcul égal, l'écart serait sans doute
-#   moindre.
-# - **WGAN** et ses poids rognés arrivent derniers, à chaque graine : des classes entières manquent.
-#   Même perte, même critique : c'est la façon de borner la pente qui change tout.
+# - **WGAN-GP** arrive premier : plus proche, plus varié, aucune classe oubliée. Son critique joue
+#   trois fois plus de tours : à calcul égal, l'écart serait sans doute moindre.
+# - **WGAN** et ses poids rognés arrivent derniers : des classes entières manquent. Même perte, même
+#   critique : c'est la façon de borner la pente qui change tout.
 # - Lisser les étiquettes ne change rien de mesurable. Le bruit d'instance, la norme spectrale et
-#   « deux vitesses » font **moins bien** que la recette de base, ici : ces remèdes ralentissent
-#   sans doute, et la partie est courte. Sur l'anneau, la norme spectrale gagnait huit modes à
-#   chaque graine.
+#   « deux vitesses » font **moins bien** que la recette de base : ces remèdes ralentissent sans
+#   doute, et la partie est courte. Sur l'anneau, la norme spectrale atteignait les huit modes.
 # - Le générateur pressé, dont nous attendions l'effondrement, fait aussi bien que la base. Notre
 #   attente était fausse : il encaisse un pas de 0,025.
-# - La perte saturante apprend, cette fois, mais une graine sur trois reste loin derrière les deux
-#   autres : c'est la pente plate de la première section.
-# - Le GAN tout en couches denses est près de trente points derrière le DCGAN : sur ce point, le
-#   document a raison. Son rappel est presque nul.
-# - Le GAN conditionnel obéit sept fois sur dix (sur l'anneau : presque toujours).
-# - Le générateur à style apprend moins vite que DCGAN ; il lui faut plus de tours, comme nous le
-#   verrons.
+# - La perte saturante apprend, mais une graine sur trois reste loin derrière les deux autres :
+#   c'est la pente plate de la première section.
+# - Le GAN tout en couches denses est près de trente points derrière le DCGAN, et son rappel est
+#   presque nul : sur ce point, le document a raison.
+# - Le GAN conditionnel obéit sept fois sur dix (sur l'anneau, presque toujours).
+# - Le générateur à style apprend moins vite que DCGAN ; nous lui donnerons plus de tours.
 #
 # Un classement n'est donc vrai que pour un budget, des données et des réseaux : celui de l'anneau
 # n'était pas le même.
@@ -2553,12 +2591,10 @@ verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 # ### La perte du critique dit-elle la qualité ?
 #
 # L'article de WGAN promet une perte que l'on puisse lire : l'opposé de la perte du critique estime
-# une distance, qui devrait baisser quand les images s'améliorent. Nous traçons donc sa valeur
-# absolue.
+# une distance, qui devrait baisser quand les images s'améliorent. Traçons sa valeur absolue.
+
 
 # %%
-
-
 def followed(recipe):
     """Perte du discriminateur et distance de Fréchet, dix fois en chemin."""
     classifier()
@@ -2606,8 +2642,8 @@ figures.show(
 # Les deux réseaux s'améliorent. La perte du discriminateur de base ne le montre pas : elle baisse
 # au début, quand les images sont mauvaises, puis remonte quand elles deviennent bonnes. Celle du
 # critique, en valeur absolue, descend avec la distance de Fréchet, presque sans exception : sur ce
-# point, la promesse de l'article est tenue. (Elle contient aussi la pénalité, et ce n'est qu'une
-# partie.)
+# point, la promesse de l'article est tenue. (Cette perte contient aussi la pénalité, et ce n'est
+# qu'une partie.)
 
 # %% [markdown]
 # ### Régler le style
@@ -2620,9 +2656,8 @@ figures.show(
 # Le ***mélange de styles*** donne à certains niveaux le style d'une image, et aux autres celui
 # d'une autre.
 
+
 # %%
-
-
 def styles_of(generator, z):
     """Les styles w de plusieurs bruits."""
     return ops.convert_to_numpy(generator.get_layer("mapping")(z))
@@ -2657,7 +2692,6 @@ def mixed(generator, w_a, w_b, levels):
 
 # %%
 STYLE_STEPS = runtime.pick(quick=1, full=8_000, cpu=1_800)
-
 PSIS = (0.3, 0.5, 0.7, 1.0, 1.3)
 
 
@@ -2676,6 +2710,7 @@ def swap_effects(generator, w_a, w_b):
     return found
 
 
+# %%
 def style_run():
     """Le générateur à style : la troncature, et ce que règle chaque niveau."""
     classifier()
@@ -2697,10 +2732,13 @@ style = experiment("style", style_run)
 runtime.show_table(
     MEASURES,
     [
-        measures_row(f"ψ = {psi}".replace(".", ","), m)
+        measures_row(f"ψ = {number(float(psi), 1)}", m)
         for psi, m in style.values["psi"].items()
     ],
 )
+
+# %% [markdown]
+# Les mêmes huit bruits, une ligne par valeur de $\psi$, de la plus petite à la plus grande :
 
 # %%
 figures.show(
@@ -2717,6 +2755,8 @@ figures.show(
 # $\psi$ baisse, et la distance de Fréchet est cinq fois plus grande à 0,3 qu'à 1,3. Le style moyen
 # de beaucoup de visages est un visage ordinaire ; celui de dix sortes de vêtements n'est pas un
 # vêtement.
+#
+# Et que règle chaque niveau ?
 
 # %%
 by_level = style.values["levels"]
@@ -2743,9 +2783,7 @@ runtime.show_table(
 
 # %%
 FACES = runtime.pick(quick=64, full=20_000, cpu=3_000)
-
 FACE_STEPS = runtime.pick(quick=1, full=8_000, cpu=2_000)
-
 FACE_FILTERS = runtime.pick(quick=8, full=64, cpu=32)
 
 
@@ -2812,6 +2850,7 @@ def changes(before, after):
     return float(tint), float(np.abs(shape[1] - shape[0]).mean())
 
 
+# %%
 def style_faces_run():
     """Le générateur à style sur les visages dessinés : mélanges, et ce que change chaque niveau."""
     x = synthetic.faces(FACES, size=SIDE).images.astype("float32") / 127.5 - 1
@@ -2853,6 +2892,7 @@ def mixing_board(values, key):
     return montage(np.concatenate(rows), 7)
 
 
+# %%
 for key, what in (("coarse", "grossiers"), ("fine", "fins")):
     figures.show(
         picture(
@@ -2896,9 +2936,9 @@ runtime.show_table(
 #   reconnaître : s'en servir pour entraîner un réseau demande une base légale
 #   ([RGPD](https://eur-lex.europa.eu/eli/reg/2016/679/oj), articles 4 et 6). En France, porter à la
 #   connaissance d'autrui, sans l'accord de la personne, un montage de son image ou un contenu
-#   généré
-#   par un algorithme qui la représente est un délit, si son origine n'est ni évidente ni annoncée
-#   (code pénal, article 226-8) ; à caractère sexuel, c'en est un même annoncé (article 226-8-1).
+#   généré par un algorithme qui la représente est un délit, si son origine n'est ni évidente ni
+#   annoncée (code pénal, article 226-8) ; à caractère sexuel, c'en est un même annoncé (article
+#   226-8-1).
 # - **Transparence.** Le règlement européen sur l'intelligence artificielle
 #   ([2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj), article 50) demande au fournisseur
 #   de marquer les images produites, de façon lisible par une machine, et à qui publie un
@@ -2914,8 +2954,7 @@ runtime.show_table(
 # ### Une grille de mauvais traitements
 #
 # Sur l'anneau, un lot d'un seul point au pas de 0,05, un lot de soixante-quatre au pas de 0,00005 :
-# une perte peut être mauvaise, jamais `nan`. (Les tests du cours essaient trois tailles de lot,
-# deux pas.)
+# une perte peut être mauvaise, jamais `nan`.
 
 # %%
 HARSH = ((1, 1e-2), (64, 1e-5))  # points par lot, cinquième du pas d'apprentissage
@@ -2945,8 +2984,8 @@ print(f"{sum(map(len, losses.values()))} pertes, toutes finies")
 # %% [markdown]
 # ### Enregistrer, relire
 #
-# Les recettes, couches maison comprises, doivent se relire et rendre les mêmes images (leurs
-# poids de départ suffisent à l'essai).
+# Les recettes, couches maison comprises, doivent se relire et rendre les mêmes images ; leurs poids
+# de départ suffisent à l'essai.
 
 
 # %%
@@ -2973,21 +3012,19 @@ for name in runtime.pick(
     kept[name] = saved_and_read(
         make_gan(ON_IMAGES[name], image_networks, seed=0), z, labels
     )
-print(f"{len(kept)} recettes relues, plus grand écart : {max(kept.values()):.1e}")
+print(f"{len(kept)} recettes relues, plus grand écart : {number(max(kept.values()))}")
 
 # %% [markdown]
 # ## À retenir
 #
 # - Face au meilleur discriminateur, $D^* = p/(p+q)$, le jeu mesure une divergence de
-#   Jensen-Shannon.
-#   Le discriminateur **minimise** son erreur ; c'est le générateur qui la veut grande.
+#   Jensen-Shannon. Le discriminateur **minimise** son erreur ; le générateur la veut grande.
 # - La perte de la formule sature quand le générateur est mauvais ; celle que l'on emploie ne sature
 #   pas, et le jeu n'est alors plus à somme nulle.
 # - Avec Keras 3, l'ordre « compiler, geler, empiler » n'entraîne pas le discriminateur. Calculez le
 #   gradient par rapport aux poids d'un seul réseau, et vérifiez qu'un seul bouge.
 # - La perte d'un GAN ordinaire ne dit pas la qualité ; celle du critique de WGAN-GP l'a suivie.
-#   Distance de Fréchet, précision, rappel, plus proches voisins : aucun de ces nombres ne suffit
-#   seul.
+#   Distance de Fréchet, précision, rappel, plus proches voisins : aucun ne suffit seul.
 # - Un remède n'en est un que mesuré, sur vos données et à votre budget : la norme spectrale évite
 #   l'effondrement sur l'anneau et ralentit tout sur les images ; « deux vitesses » fait moins bien
 #   que la base sur l'un et sur les autres ; la pénalité de gradient gagne des deux côtés.
@@ -3150,6 +3187,17 @@ EXERCISE_CLASSES.check(reached_solution)
 # générateur quatre fois plus rapide que le discriminateur (`ring_game(Recipe(rates=(1e-4, 4e-4)),
 # seed=0)`). Combien de modes restent ? Puis donnez au discriminateur des paquets de deux points au
 # lieu d'un seul (l'idée de *PacGAN*) : que devient l'effondrement ?
+#
+# <details>
+# <summary>Piste</summary>
+#
+# Le générateur pressé atteint les huit modes à chacune de nos trois graines, mieux que la recette
+# de base : la vitesse ne nuit pas par elle-même, tout dépend de qui l'a. Pour les paquets, une
+# couche au début du discriminateur suffit : `ops.reshape(x, (-1, 4))` change un lot de points en
+# deux fois moins de paires. Un générateur effondré donne alors deux points voisins, ce qui se voit.
+# Jouez plusieurs graines, et comptez aussi les points bien placés.
+#
+# </details>
 
 # %% [markdown]
 # ## Ce que nous avons vérifié

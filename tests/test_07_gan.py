@@ -1,7 +1,5 @@
 """The functions that chapter 07 writes."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
@@ -169,10 +167,12 @@ def test_losses_are_finite_far_out(score):
         assert np.isfinite(float(loss(scores)))
 
 
-@pytest.mark.parametrize("name", list(chapter.ON_RING))
+@pytest.mark.parametrize(
+    "name", [name for name in chapter.ON_RING if name != "deux vitesses"]
+)  # once its rates are replaced, that one is the base recipe
 def test_no_nan_over_the_stress_grid(monkeypatch, name):
     monkeypatch.setattr(chapter, "EAGER", True)
-    for batch, rate in itertools.product((1, 8, 64), (1e-5, 1e-2)):
+    for batch, rate in ((1, 1e-2), (8, 1e-5), (64, 1e-2)):
         recipe = chapter.ON_RING[name]._replace(rates=(rate, rate))
         gan = chapter.make_gan(recipe, chapter.ring_networks, seed=0)
         x, y = chapter.ring(batch)
