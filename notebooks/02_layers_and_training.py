@@ -108,10 +108,10 @@ SOME_IMAGES = runtime.pick(quick=300, full=10_000)  # pour comparer des réglage
 MANY_IMAGES = runtime.pick(quick=400, full=60_000)  # au plus, pour entraîner vraiment
 VALIDATION = runtime.pick(quick=200, full=5_000)
 SHORT = runtime.pick(quick=1, full=5)  # époques d'une comparaison
-LONG = runtime.pick(quick=2, full=12)  # époques de LeNet-5
+LONG = runtime.pick(quick=1, full=12)  # époques de LeNet-5
 LONGER = runtime.pick(quick=1, full=20)  # époques du meilleur réseau
 OVERFITTING = runtime.pick(quick=2, full=40)  # époques du surapprentissage
-DEPTHS = runtime.pick(quick=(2, 4), full=(2, 5, 10, 20))
+DEPTHS = runtime.pick(quick=(2,), full=(2, 5, 10, 20))
 BATCH_SIZE = 64
 
 runtime.start("02_layers_and_training")
@@ -891,7 +891,7 @@ SHIFTS = (0, 1, 2, 4, 6)
 
 def pooling_run():
     found = {}
-    for name in list(VARIANTS)[:: runtime.pick(quick=4, full=1)]:
+    for name in list(VARIANTS)[:: runtime.pick(quick=6, full=1)]:
         rows, seconds = [], []
         for seed in SEEDS:
             keras.utils.set_random_seed(seed)
@@ -1944,7 +1944,7 @@ lenet5().summary(line_length=70)
 
 # %%
 RATES = (0.001, 0.01, 0.1, 1.0)
-TUNING = runtime.pick(quick=2, full=8)  # époques d'un réglage
+TUNING = runtime.pick(quick=1, full=8)  # époques d'un réglage
 
 
 def tune(optimizer, batch_size=BATCH_SIZE):
@@ -1962,7 +1962,7 @@ def tune(optimizer, batch_size=BATCH_SIZE):
 
 
 def rates_run():
-    rates = RATES[:: runtime.pick(quick=2, full=1)]
+    rates = RATES[:: runtime.pick(quick=4, full=1)]
     return {str(rate): tune(keras.optimizers.SGD(rate)) for rate in rates}
 
 
@@ -2057,7 +2057,7 @@ BATCHES = (16, 64, 256, 1024)
 
 
 def batches_run():
-    sizes = BATCHES[:: runtime.pick(quick=2, full=1)]
+    sizes = BATCHES[:: runtime.pick(quick=4, full=1)]
     trials = {str(size): tune(keras.optimizers.Adam(1e-3), size) for size in sizes}
     return {"trials": trials, "images": SOME_IMAGES}
 
@@ -2398,7 +2398,7 @@ def cured(name, seed):
 
 # %%
 def overfitting_run():
-    tried = list(CURES)[:: runtime.pick(quick=2, full=1)]
+    tried = list(CURES)[:: runtime.pick(quick=4, full=1)]
     return {name: [cured(name, seed) for seed in SEEDS] for name in tried}
 
 
