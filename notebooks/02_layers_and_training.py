@@ -335,9 +335,9 @@ times = seconds[64]
 verdict("layers-relu-fast", times["ReLU"] < min(times["sigmoïde"], times["tanh"]))
 
 # %% [markdown]
-# Vrai sur 64 bits. Sur 32, la précision des réseaux, l'écart se réduit ou s'annule selon la machine
-# : l'avantage tient à la bibliothèque autant qu'à la formule. Et il compte peu, l'essentiel des
-# opérations d'un réseau étant dans les sommes pondérées. La pente, elle, a une conséquence plus
+# Vrai sur 64 bits. Sur 32, la précision des réseaux, l'écart se réduit ou s'annule selon la
+# machine : l'avantage tient à la bibliothèque autant qu'à la formule. Et il compte peu, l'essentiel
+# des opérations d'un réseau étant dans les sommes pondérées. La pente, elle, a une conséquence plus
 # grave.
 #
 # ### Le gradient qui s'évanouit
@@ -398,7 +398,7 @@ for name, value in lost.items():
 # répété dix-neuf fois. C'est la ***disparition du gradient***. ReLU et la tangente, dont la pente
 # atteint 1 et dont les poids sont tirés à la bonne échelle, laissent passer.
 #
-# L'effet se voit-il à l'entraînement ? Trois fonctions serviront à tous ceux du chapitre. La perte
+# L'effet se voit-il à l'entraînement ? Trois fonctions serviront dans tout le chapitre. La perte
 # (l'entropie croisée) et l'optimiseur (Adam) ont chacun leur section plus bas ; il suffit ici de
 # savoir que l'entraînement diminue la première, par petits pas que choisit le second.
 
@@ -1145,8 +1145,8 @@ verdict("layers-softmax-complex", bool(changed > 0))
 #
 # ### La température
 #
-# Divisons les scores par une ***température*** $T$ avant le softmax, pour cinq classes de scores 3,
-# 2, 1, 0 et −1.
+# Divisons les scores par une ***température*** $T$ avant le softmax, pour cinq classes dont les
+# scores vont de 3 à −1.
 
 # %%
 TEMPERATURES = (0.2, 0.5, 1, 2, 5, 20)
@@ -1491,9 +1491,9 @@ verdict("layers-minimise-error", bool(flat_share < 0.5))
 
 # %% [markdown]
 # L'erreur est un escalier : son gradient est nul presque partout et ne dit pas où aller. On
-# minimise donc une perte lisse, en espérant que l'erreur suive. Elle suit d'ordinaire, pas toujours
-# : nous verrons plus bas une perte de validation remonter de plus de moitié sans que l'exactitude
-# bouge, ou presque.
+# minimise donc une perte lisse, en espérant que l'erreur suive. Elle suit d'ordinaire, pas
+# toujours : nous verrons plus bas une perte de validation remonter de plus de moitié sans que
+# l'exactitude bouge, ou presque.
 #
 # ### La rétropropagation
 #
@@ -2575,8 +2575,9 @@ runtime.show_table(("réseau", "paramètres", "exactitude de test"), rows)
 # %% [markdown]
 # Deux points et demi de plus que LeNet-5, pour quatre à cinq fois plus de paramètres et bien plus
 # de calcul ; mais une seule graine. La validation saute tant que le taux est grand, puis se
-# stabilise quand il décroît. L'écart entre les deux courbes est moitié moindre que celui de LeNet-5
-# ; l'abandon et les retournements, actifs à l'entraînement, y abaissent la première (exercice 4).
+# stabilise quand il décroît. L'écart entre les deux courbes est moitié moindre que celui de
+# LeNet-5 ; l'abandon et les retournements, actifs à l'entraînement, y abaissent la première
+# (exercice 4).
 #
 # Un aveu : un premier essai, plus court, restait un peu au-dessous de 93 % au test alors que sa
 # validation montait encore, et nous l'avons prolongé. C'est le seul choix du chapitre fait après

@@ -338,8 +338,8 @@ verdict("arch-ilsvrc-classes", classes and len(classes))
 # ### Les dates
 #
 # Le document date chaque architecture. L'identifiant d'une prépublication arXiv commence par
-# l'année et le mois de son dépôt : 1512.03385 est de décembre 2015. Vérifions les six qui en ont un
-# ; LeNet-5 et AlexNet sont datés par leurs articles.
+# l'année et le mois de son dépôt : 1512.03385 est de décembre 2015. Vérifions les six qui en ont
+# un ; LeNet-5 et AlexNet sont datés par leurs articles.
 
 # %%
 ARXIV = {
@@ -446,8 +446,8 @@ class SquaredDistances(layers.Layer):
 
 
 # %% [markdown]
-# (Nos modèles fixes sont tirés au hasard ; leur nombre est celui de l'article.) La troisième est C3
-# ; sa table donne, pour chaque carte, celles qu'elle lit.
+# (Nos modèles fixes sont tirés au hasard ; leur nombre est celui de l'article.) La troisième est
+# C3 ; sa table donne, pour chaque carte, celles qu'elle lit.
 
 # %%
 C3 = [
@@ -1086,10 +1086,11 @@ verdict("arch-googlenet-aux-layers", (len(dense) - 1) // 2)
 del model, with_heads, dense, pointwise
 
 # %% [markdown]
-# Ce sont donc de vrais classifieurs, avec leur perte. Aident-elles « à la propagation du gradient »
-# ? Mesurons, à l'initialisation, le gradient que reçoit la première convolution, quand la perte des
-# têtes ne compte pas, puis quand elle compte pour 0,3 chacune. La perte totale vaut alors 1,6 fois
-# environ celle de la sortie ; divisons d'autant, sans quoi le résultat serait vrai d'avance.
+# Ce sont donc de vrais classifieurs, avec leur perte. Aident-elles « à la propagation du
+# gradient » ? Mesurons, à l'initialisation, le gradient que reçoit la première convolution, quand
+# la perte des têtes ne compte pas, puis quand elle compte pour 0,3 chacune. La perte totale vaut
+# alors 1,6 fois environ celle de la sortie ; divisons d'autant, sans quoi le résultat serait vrai
+# d'avance.
 
 
 # %%
@@ -1524,10 +1525,10 @@ verdict(
 )
 
 # %% [markdown]
-# Sans normalisation, ce réseau de dix couches n'apprend qu'aux trois plus petits taux, et lentement
-# ; à partir de 0,3, plus rien. Avec, il apprend aux six, et sa première époque, à son meilleur
-# taux, dépasse ce que l'autre atteint en quatre. À 3, l'entraînement réussit encore, mais la
-# validation varie du simple au double d'une graine à l'autre : les poids bougent tant que les
+# Sans normalisation, ce réseau de dix couches n'apprend qu'aux trois plus petits taux, et
+# lentement ; à partir de 0,3, plus rien. Avec, il apprend aux six, et sa première époque, à son
+# meilleur taux, dépasse ce que l'autre atteint en quatre. À 3, l'entraînement réussit encore, mais
+# la validation varie du simple au double d'une graine à l'autre : les poids bougent tant que les
 # moyennes accumulées sont en retard. (Avec Adam, ou un réseau moins profond comme le LeNet-5 du
 # chapitre 2, la différence est moins nette.)
 #
