@@ -956,8 +956,8 @@ assert np.allclose(reduced, maps @ matrix, atol=1e-4)
 verdict("arch-googlenet-one-spatial", bool(reduced.shape[1:3] != maps.shape[1:3]))
 
 # %% [markdown]
-# C'est le sous-échantillonnage qui réduit l'espace. Le document ajoute que tous deux introduisent «
-# une certaine invariance aux translations ». Décalons les cartes d'un point : quelle part des
+# C'est le sous-échantillonnage qui réduit l'espace. Le document ajoute que tous deux introduisent
+# « une certaine invariance aux translations ». Décalons les cartes d'un point : quelle part des
 # sorties ne change pas ?
 
 # %%
