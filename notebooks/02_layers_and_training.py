@@ -103,14 +103,15 @@ from utils.verdicts import french, summary, verdict
 
 # %%
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
-FEW_IMAGES = runtime.pick(quick=200, full=2_000)  # pour surapprendre
-SOME_IMAGES = runtime.pick(quick=300, full=10_000)  # pour comparer des réglages
-MANY_IMAGES = runtime.pick(quick=400, full=60_000)  # au plus, pour entraîner vraiment
-VALIDATION = runtime.pick(quick=200, full=5_000)
+FEW_IMAGES = runtime.pick(quick=128, full=2_000)  # pour surapprendre
+SOME_IMAGES = runtime.pick(quick=128, full=10_000)  # pour comparer des réglages
+MANY_IMAGES = runtime.pick(quick=128, full=60_000)  # au plus, pour entraîner vraiment
+VALIDATION = runtime.pick(quick=100, full=5_000)
+TEST = runtime.pick(quick=200, full=10_000)
 SHORT = runtime.pick(quick=1, full=5)  # époques d'une comparaison
 LONG = runtime.pick(quick=1, full=12)  # époques de LeNet-5
 LONGER = runtime.pick(quick=1, full=20)  # époques du meilleur réseau
-OVERFITTING = runtime.pick(quick=2, full=40)  # époques du surapprentissage
+OVERFITTING = runtime.pick(quick=1, full=40)  # époques du surapprentissage
 DEPTHS = runtime.pick(quick=(2,), full=(2, 5, 10, 20))
 BATCH_SIZE = 64
 
@@ -133,7 +134,7 @@ def to_input(images):
 
 x_train, x_val = np.split(to_input(garments.x_train), [-VALIDATION])
 y_train, y_val = np.split(garments.y_train, [-VALIDATION])
-x_test, y_test = to_input(garments.x_test), garments.y_test
+x_test, y_test = to_input(garments.x_test[:TEST]), garments.y_test[:TEST]
 sizes = (number(len(images), 0) for images in (x_train, x_val, x_test))
 print("{} images d'entraînement, {} de validation, {} de test".format(*sizes))
 
@@ -1709,7 +1710,8 @@ def hand_accuracy(parameters, images, labels):
 
 
 rng = np.random.default_rng(0)
-parameters, images, labels = initial_parameters(), x_train[:1000], y_train[:1000]
+some = runtime.pick(quick=200, full=1000)
+parameters, images, labels = initial_parameters(), x_train[:some], y_train[:some]
 start = hand_accuracy(initial_parameters(), x_val[:500], y_val[:500])
 loss_by_update = []
 for _ in range(3):
@@ -1858,9 +1860,10 @@ def draw_paths(paths, seen):
 
 
 # %%
+SEEN = runtime.pick(quick=(1, 40), full=(1, 2, 3, 5, 8, 12, 18, 26, 40))
 paths = {name: descend(rule, rate, 40) for name, (rule, rate, _) in RULES.items()}
 figures.animate(
-    [draw_paths(paths, seen) for seen in (1, 2, 3, 5, 8, 12, 18, 26, 40)],
+    [draw_paths(paths, seen) for seen in SEEN],
     alt="Animation : quatre chemins partent du même point vers le fond d'une vallée étroite, une "
     "étoile. SGD zigzague, l'élan dépasse et revient, RMSprop descend en biais puis suit la "
     "vallée, Adam la dépasse et y revient. "
@@ -2009,7 +2012,9 @@ CANDIDATES = {
 
 def optimizers_run():
     found = {}
-    for name, (optimizer, candidates) in CANDIDATES.items():
+    for name, (optimizer, candidates) in runtime.pick(
+        quick=[("Adam", CANDIDATES["Adam"])], full=CANDIDATES.items()
+    ):
         tried = candidates[:: runtime.pick(quick=3, full=1)]
         trials = {rate: tune(optimizer(learning_rate=rate)) for rate in tried}
         best = max(trials, key=lambda rate: trials[rate]["accuracy"])
@@ -2626,7 +2631,7 @@ print(
 # %%
 keras.utils.set_random_seed(0)
 network = lenet5()
-few_epochs = runtime.pick(quick=12, full=4)
+few_epochs = runtime.pick(quick=3, full=4)
 train(network, x_train, y_train, few_epochs, cosine(few_epochs, x_train))
 print(f"exactitude de validation : {number(accuracy(network, x_val, y_val), 3)}")
 
