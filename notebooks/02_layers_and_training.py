@@ -2632,7 +2632,8 @@ print(
 keras.utils.set_random_seed(0)
 network = lenet5()
 few_epochs = runtime.pick(quick=3, full=4)
-train(network, x_train, y_train, few_epochs, cosine(few_epochs, x_train))
+images, labels = x_train[:MANY_IMAGES], y_train[:MANY_IMAGES]
+train(network, images, labels, few_epochs, cosine(few_epochs, images))
 print(f"exactitude de validation : {number(accuracy(network, x_val, y_val), 3)}")
 
 before = [ops.convert_to_numpy(weight).copy() for weight in network.weights]
