@@ -484,8 +484,8 @@ for key, name in NAMES.items():
 # %% [markdown]
 # À dix couches, le réseau à sigmoïdes n'apprend presque rien ; à vingt, rien du tout. ReLU et tanh
 # perdent quelques points avec la profondeur, pour d'autres raisons, que le [chapitre
-# 3](03_architectures) traite. (Le tableau donne, comme tous ceux du chapitre, la moyenne et l'écart
-# type des trois graines ; la bande colorée d'une courbe aussi.)
+# 3](03_architectures) traite. (Le nombre qui suit ± est l'*écart type* des trois graines, ici et
+# dans tout le chapitre ; la bande colorée d'une courbe le montre aussi.)
 #
 # ### Sparsité et neurones morts
 #
