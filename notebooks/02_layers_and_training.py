@@ -2815,8 +2815,8 @@ print(
 # Le softmax répartit la probabilité entre les dix classes connues : « aucune d'elles » n'existe
 # pas. Le réseau répond donc même à une image noire, par ses seuls biais. Sa confiance est ici plus
 # basse que sur la plupart des vêtements, et un seuil écarterait une partie de ces intruses, pas
-# toutes : le chat passe pour une sandale à près de trois contre un. La température n'y change
-# presque rien : ce réseau peu entraîné est déjà presque calibré, la sienne est proche de 1.
+# toutes : pour ce réseau, le chat est une sandale. La température n'y change presque rien : ce
+# réseau peu entraîné est déjà presque calibré, la sienne est proche de 1.
 
 # %% [markdown]
 # ## À retenir
