@@ -2417,8 +2417,8 @@ def draw_bricks(runs):
     means = [np.mean(v) for v in values]
     axes[1].errorbar(means, rows, xerr=deviations, fmt="s", color=figures.COLOURS[1])
     axes[0].set_yticks(rows, order)
-    axes[0].set(xlabel="millions de mult.-add.")
-    axes[1].set(xlabel="exactitude de validation")
+    axes[0].set(xlabel="mult.-add.\n(millions)")
+    axes[1].set(xlabel="exactitude\nde validation")
     return fig
 
 
