@@ -21,7 +21,7 @@
 # | **Prérequis** | le [chapitre 1](01_convolution) ; la dérivée d'une fonction composée |
 # | **Document étudié** | 004, chapitre 1 : les couches, l'apprentissage, la phase de test |
 # | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) ; des photographies |
-# | **Durée** | trois heures de lecture et d'exercices ; exécution rapide : une demi-minute |
+# | **Durée** | trois heures de lecture et d'exercices ; exécution rapide : une minute |
 #
 # Le chapitre 1 s'est arrêté à la couche de convolution. Voici tout ce qui l'entoure dans un réseau,
 # puis ce qui donne leur valeur aux poids. Chaque phrase du document qu'une exécution peut trancher
