@@ -22,7 +22,7 @@
 # | **Prérequis** | le [chapitre 1](01_convolution), le [chapitre 2](02_layers_and_training) |
 # | **Document étudié** | 004, chapitre 1 : quelques exemples des réseaux à convolution |
 # | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) pour les comparaisons |
-# | **Durée** | trois heures de lecture et d'exercices ; exécution rapide : une minute |
+# | **Durée** | trois heures de lecture et d'exercices ; exécution rapide : deux minutes |
 #
 # De 1998 à 2019, huit architectures ont marqué la vision par ordinateur. Le document en donne une
 # page chacune : une date, un nombre de paramètres, une idée. Nous allons **construire les sept
