@@ -18,14 +18,19 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | le chapitre 1 ; la règle de la chaîne |
+# | **Prérequis** | le [chapitre 1](01_convolution) ; la dérivée d'une fonction composée |
 # | **Document étudié** | 004, chapitre 1 : les couches, l'apprentissage, la phase de test |
 # | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) ; des photographies |
-# | **Durée** | quatre heures de lecture et d'exercices ; exécution rapide : une minute |
+# | **Durée** | trois heures de lecture et d'exercices ; exécution rapide : une minute |
 #
 # Le chapitre 1 s'est arrêté à la couche de convolution. Voici tout ce qui l'entoure dans un réseau,
 # puis ce qui donne leur valeur aux poids. Chaque phrase du document qu'une exécution peut trancher
 # reçoit un **verdict** : *confirmé*, *corrigé* ou *réfuté*.
+#
+# > **Plan.** Les couches, puis l'entropie croisée : tout lire. L'apprentissage : à la première
+# > lecture, passez la rétropropagation écrite à la main et la surface des quatre optimiseurs.
+# > L'entraînement complet et la phase de test : lisez les tableaux, revenez au code plus tard.
+#
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -94,19 +99,20 @@ from utils.verdicts import french, summary, verdict
 # %% [markdown]
 # Toutes les tailles du chapitre sont choisies ici. Le profil *rapide* suffit pour lire et modifier
 # le code ; le profil *complet* emploie les vraies images, jusqu'aux 55 000 que laisse la
-# validation.
+# validation, et répète chaque entraînement avec trois ***graines***, trois départs du hasard.
 
 # %%
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
-FEW_IMAGES = runtime.pick(quick=200, full=2_000)  # pour surapprendre
-SOME_IMAGES = runtime.pick(quick=300, full=10_000)  # pour comparer des réglages
-MANY_IMAGES = runtime.pick(quick=400, full=60_000)  # au plus, pour entraîner vraiment
-VALIDATION = runtime.pick(quick=200, full=5_000)
+FEW_IMAGES = runtime.pick(quick=128, full=2_000)  # pour surapprendre
+SOME_IMAGES = runtime.pick(quick=128, full=10_000)  # pour comparer des réglages
+MANY_IMAGES = runtime.pick(quick=128, full=60_000)  # au plus, pour entraîner vraiment
+VALIDATION = runtime.pick(quick=100, full=5_000)
+TEST = runtime.pick(quick=200, full=10_000)
 SHORT = runtime.pick(quick=1, full=5)  # époques d'une comparaison
-LONG = runtime.pick(quick=2, full=12)  # époques de LeNet-5
+LONG = runtime.pick(quick=1, full=12)  # époques de LeNet-5
 LONGER = runtime.pick(quick=1, full=20)  # époques du meilleur réseau
-OVERFITTING = runtime.pick(quick=2, full=40)  # époques du surapprentissage
-DEPTHS = runtime.pick(quick=(2, 4), full=(2, 5, 10, 20))
+OVERFITTING = runtime.pick(quick=1, full=40)  # époques du surapprentissage
+DEPTHS = runtime.pick(quick=(2,), full=(2, 5, 10, 20))
 BATCH_SIZE = 64
 
 runtime.start("02_layers_and_training")
@@ -116,8 +122,8 @@ runtime.banner(garments, photographs)
 
 # %% [markdown]
 # Les images deviennent des réels de 0 à 1, avec un canal. Les dernières images d'entraînement sont
-# gardées pour la **validation** : choisir un réglage, arrêter à temps. Celles de **test** ne
-# serviront qu'à mesurer.
+# gardées pour la **validation**, qui sert à choisir un réglage ou à arrêter à temps. Celles de
+# **test** ne servent qu'à mesurer.
 
 
 # %%
@@ -128,7 +134,7 @@ def to_input(images):
 
 x_train, x_val = np.split(to_input(garments.x_train), [-VALIDATION])
 y_train, y_val = np.split(garments.y_train, [-VALIDATION])
-x_test, y_test = to_input(garments.x_test), garments.y_test
+x_test, y_test = to_input(garments.x_test[:TEST]), garments.y_test[:TEST]
 sizes = (number(len(images), 0) for images in (x_train, x_val, x_test))
 print("{} images d'entraînement, {} de validation, {} de test".format(*sizes))
 
@@ -139,7 +145,7 @@ print("{} images d'entraînement, {} de validation, {} de test".format(*sizes))
 #
 # Une ***fonction d'activation*** s'applique à chaque nombre d'une carte, séparément. La plus
 # courante est la ***ReLU*** (*rectified linear unit*) : $f(x) = \max(0, x)$. Appliquons-la à la
-# carte du document.
+# carte de nombres du document.
 
 
 # %%
@@ -163,7 +169,8 @@ verdict("layers-relu-positive", bool((relu(line[line >= 0]) == line[line >= 0]).
 
 # %% [markdown]
 # « Appliquée élément par élément » : chaque sortie ne dépend que de l'entrée qui est à sa place.
-# La matrice de toutes les dérivées, la *jacobienne*, le dit : elle est nulle hors de sa diagonale.
+# Calculons les dérivées de toutes les sorties par rapport à toutes les entrées. Cette matrice, la
+# *jacobienne*, doit être nulle hors de sa diagonale.
 
 # %%
 jacobian = [
@@ -177,7 +184,7 @@ verdict("layers-relu-elementwise", bool((np.diag(np.diag(jacobian)) == jacobian)
 #
 # Deux couches linéaires de suite n'en font qu'une : $W_2 (W_1 x) = (W_2 W_1)\, x$. Empiler
 # n'apporte donc rien, tant que rien ne plie l'espace entre deux couches. Essayons sur des points
-# que nulle droite ne sépare, avec les deux mêmes couches de vingt neurones, sans activation puis
+# qu'aucune droite ne sépare, avec les deux mêmes couches de vingt neurones, sans activation puis
 # avec ReLU.
 
 # %%
@@ -230,8 +237,8 @@ verdict("layers-relu-nonlinear", right["avec ReLU"] - right["sans activation"])
 #
 # Le document cite deux variantes : la ***Leaky ReLU***, $\max(0{,}1\,x,\ x)$, qui laisse fuir un
 # dixième des négatifs, et l'***ELU***, $\alpha (e^x - 1)$ du côté négatif. Les activations d'avant
-# sont la sigmoïde et la tangente hyperbolique. Dessinons-les avec leur dérivée, calculée par
-# ***différentiation automatique***.
+# sont la *sigmoïde*, $\sigma(x) = 1/(1 + e^{-x})$, qui va de 0 à 1, et la *tangente hyperbolique*,
+# qui va de −1 à 1. Dessinons-les avec leur dérivée, calculée par ***différentiation automatique***.
 
 # %%
 ACTIVATIONS = {
@@ -277,9 +284,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Retenez le côté négatif du dessin de droite, où ReLU n'a plus de pente du tout, et le sommet de la
-# sigmoïde, un quart : ces deux détails décident de la suite. Les formules du document sont-elles
-# celles de Keras ?
+# Retenez deux détails du dessin de droite : du côté négatif, ReLU n'a plus de pente du tout ; la
+# pente de la sigmoïde ne dépasse pas un quart. Ils décident de la suite. Les formules du document
+# sont-elles celles de Keras ?
 
 # %%
 written = np.maximum(0.1 * x, x)
@@ -293,8 +300,7 @@ elu = np.where(x >= 0, x, np.expm1(x))  # expm1(x) = eˣ − 1 ; α = 1
 verdict("layers-elu", bool(np.allclose(elu, layers.ELU(alpha=1.0)(x), atol=1e-6)))
 
 # %% [markdown]
-# La pente de Leaky ReLU n'a rien d'universel : 0,1 dans ce document, 0,2 dans un autre des cinq,
-# 0,3 dans la couche de Keras et 0,01 dans l'article qui l'a proposée. **Écrivez-la toujours.**
+# L'article qui a proposé Leaky ReLU prenait encore une autre pente, 0,01.
 #
 # ### Un calcul rapide
 #
@@ -330,19 +336,21 @@ times = seconds[64]
 verdict("layers-relu-fast", times["ReLU"] < min(times["sigmoïde"], times["tanh"]))
 
 # %% [markdown]
-# Vrai sur 64 bits. Sur 32, la précision des réseaux, et sur la machine de cette page, NumPy
-# calcule la tangente aussi vite que ReLU : l'avantage tient à la bibliothèque autant qu'à la
-# formule. Et il compte peu, l'essentiel des opérations d'un réseau étant dans les sommes
-# pondérées. La pente a une autre conséquence, plus grave : la voici.
+# Vrai sur 64 bits. Sur 32, la précision des réseaux, l'écart se réduit ou s'annule selon la
+# machine : l'avantage tient à la bibliothèque autant qu'à la formule. Et il compte peu, l'essentiel
+# des opérations d'un réseau étant dans les sommes pondérées. La pente, elle, a une conséquence plus
+# grave.
 #
 # ### Le gradient qui s'évanouit
 #
-# La rétropropagation, dérivée plus bas, multiplie le gradient par la dérivée de l'activation à
-# chaque couche traversée. Avec une sigmoïde, dont la pente ne dépasse pas un quart, il fond d'un
-# facteur quatre au moins par couche, aux poids près. Mesurons, dans une pile de vingt couches
-# denses à l'initialisation, le gradient des poids de chaque couche. Les poids sont tirés à
-# l'échelle qui garde leur taille aux valeurs : variance $1/n$ pour $n$ entrées (Glorot, couche
-# carrée), $2/n$ pour ReLU, qui en annule la moitié (He).
+# Pour corriger les poids, on calcule le gradient de la perte de la sortie vers l'entrée : c'est la
+# rétropropagation, détaillée plus bas. À chaque couche traversée, il est multiplié par la dérivée
+# de l'activation. Avec une sigmoïde, il devrait donc fondre d'un facteur quatre au moins par
+# couche.
+#
+# Mesurons-le, dans une pile de vingt couches denses à l'initialisation. Les poids sont tirés au
+# hasard, à l'échelle qui garde leur taille aux valeurs : variance $1/n$ pour $n$ entrées (tirage de
+# Glorot, couche carrée), $2/n$ pour ReLU, qui en annule la moitié (tirage de He).
 
 
 # %%
@@ -387,9 +395,13 @@ for name, value in lost.items():
     print(f"{name} : gradient de la dernière couche / première : 10 puissance {power}")
 
 # %% [markdown]
-# Avec la sigmoïde, la première couche ne reçoit presque plus rien : c'est la ***disparition du
-# gradient***. ReLU et la tangente, dont la pente atteint 1 et dont les poids sont tirés à la bonne
-# échelle, laissent passer. L'effet se voit-il à l'entraînement ?
+# Avec la sigmoïde, la première couche ne reçoit presque plus rien : un facteur quatre par couche,
+# répété dix-neuf fois. C'est la ***disparition du gradient***. ReLU et la tangente, dont la pente
+# atteint 1 et dont les poids sont tirés à la bonne échelle, laissent passer.
+#
+# L'effet se voit-il à l'entraînement ? Trois fonctions serviront dans tout le chapitre. La perte
+# (l'entropie croisée) et l'optimiseur (Adam) ont chacun leur section plus bas ; il suffit ici de
+# savoir que l'entraînement diminue la première, par petits pas que choisit le second.
 
 
 # %%
@@ -471,22 +483,24 @@ for key, name in NAMES.items():
 
 # %% [markdown]
 # À dix couches, le réseau à sigmoïdes n'apprend presque rien ; à vingt, rien du tout. ReLU et tanh
-# perdent quelques points avec la profondeur, pour d'autres raisons, que le chapitre 3 soigne.
+# perdent quelques points avec la profondeur, pour d'autres raisons, que le [chapitre
+# 3](03_architectures) traite. (Le nombre qui suit ± est l'*écart type* des trois graines, ici et
+# dans tout le chapitre ; la bande colorée d'une courbe le montre aussi.)
 #
 # ### Sparsité et neurones morts
 #
 # Le document range parmi les qualités de ReLU la ***sparsité*** (ou parcimonie) : beaucoup de
 # sorties exactement nulles. Et parmi ses limites « la disparition du gradient pour les valeurs
-# négatives ». C'est exact, mais le mot prête à confusion : la disparition du gradient de la
-# section précédente vient de la *profondeur* et de la sigmoïde. Ici, la pente est nulle d'un seul
-# coup, du côté négatif :
+# négatives ». C'est exact, mais l'expression désigne deux choses : dans la section précédente, le
+# gradient fond avec la *profondeur* ; ici, la pente est nulle d'un seul coup, du côté négatif.
 
 # %%
 verdict("layers-relu-vanishing", float(slope(ops.relu, line[line < 0]).max()))
 
 # %% [markdown]
 # Un neurone dont l'entrée est négative *pour toutes les images* a donc une sortie et un gradient
-# nuls partout. On parle de ***neurone mort***. Fabriquons-en un, avec un biais très négatif.
+# nuls partout. On parle de ***neurone mort***. Fabriquons-en un, avec un biais très négatif, et
+# cherchons le plus grand gradient de ses poids.
 
 # %%
 inputs = ops.convert_to_tensor(x_val[:64].reshape(64, -1))
@@ -511,9 +525,9 @@ verdict("layers-dead-no-update", dead_gradient[-100.0])
 # %% [markdown]
 # Zéro exactement : tant que ses entrées ne changent pas, aucune descente de gradient ne le
 # réveillera. Dans un vrai réseau, un neurone meurt quand une mise à jour trop grande l'envoie loin
-# du côté négatif. Augmentons donc le taux d'apprentissage d'un réseau de trois couches cachées,
-# avec ReLU puis avec ses deux variantes, et comptons, dans le premier, les neurones dont l'entrée
-# est négative pour toutes les images de validation.
+# du côté négatif. Augmentons donc le ***taux d'apprentissage***, la longueur des mises à jour, d'un
+# réseau de trois couches cachées, avec ReLU puis avec ses deux variantes. Dans le premier, comptons
+# les neurones dont l'entrée est négative pour toutes les images de validation.
 
 
 # %%
@@ -581,11 +595,11 @@ survivors = bool(min(last["Leaky ReLU"], last["ELU"]) > last["ReLU"] + 0.1)
 verdict("layers-variants", survivors if decided else None)
 
 # %% [markdown]
-# Au plus petit taux, les trois réseaux se valent. Au plus grand, neuf neurones sur dix, en
-# moyenne, sont morts dans le réseau à ReLU, dont l'exactitude moyenne tombe au-dessous de 0,2.
-# Leaky ReLU et ELU apprennent encore, moins bien qu'à un taux modéré, et inégalement d'une graine
-# à l'autre. À 0,03, avec deux tiers de neurones morts, ReLU ne perd pourtant que sept points. Les
-# variantes atténuent le mal ; un taux raisonnable l'évite.
+# Au plus petit taux, les trois réseaux se valent. Au plus grand, neuf neurones sur dix sont morts
+# dans le réseau à ReLU, dont l'exactitude tombe au-dessous de 0,2. Leaky ReLU et ELU apprennent
+# encore, moins bien qu'à un taux modéré, et inégalement d'une graine à l'autre. À 0,03, avec deux
+# tiers de neurones morts, ReLU ne perd pourtant que sept points. Les variantes atténuent le mal ;
+# un taux raisonnable l'évite.
 #
 # Reste la sparsité. Un réseau bien réglé en a-t-il, et lui doit-il quelque chose ?
 
@@ -683,7 +697,7 @@ figures.show(
 # %% [markdown]
 # Notre fonction et Keras s'accordent-ils, sur des cartes tirées au hasard ? Le document donne le
 # code de deux des trois types ; son troisième bloc répète le premier, là où l'on attend la somme.
-# Keras n'a pas de couche pour elle, mais la somme est la moyenne multipliée par l'aire de la
+# Keras n'a pas de couche pour elle ; nous la comparons à la moyenne multipliée par l'aire de la
 # fenêtre.
 
 # %%
@@ -699,10 +713,8 @@ for size, stride in ((2, 2), (3, 1), (3, 2), (2, 3)):
 verdict("layers-three-poolings", len(pooled))
 
 # %% [markdown]
-# La somme a un défaut : elle grandit avec la fenêtre. La moyenne garde l'échelle de la carte ;
-# c'est pourquoi on la préfère.
-#
-# Voici maintenant les blocs de code du document, cités à l'importation et à la mise en
+# La somme grandit avec la fenêtre ; la moyenne garde l'échelle de la carte, c'est pourquoi on la
+# préfère. Voici maintenant les blocs de code du document, cités à l'importation et à la mise en
 # forme près, appliqués à la carte de 4 × 4.
 
 # %%
@@ -734,8 +746,8 @@ verdict("layers-pool-valid", int(quoted_max(batch).shape[1]))
 # %% [markdown]
 # ### La taille de la sortie
 #
-# Même formule que pour une convolution sans remplissage, avec le même oubli : quand la division ne
-# tombe pas juste, il faut l'arrondir vers le bas.
+# C'est la formule d'une convolution sans remplissage ([chapitre 1](01_convolution)), avec le même
+# oubli : quand la division ne tombe pas juste, il faut l'arrondir vers le bas.
 
 # %%
 example = pool2d(np.zeros((4, 4)), 2, 2)
@@ -753,8 +765,6 @@ for side in (4, 5, 6, 7):
 verdict("layers-pool-same", same(batch).shape[1])
 
 # %% [markdown]
-# `'same'` donne $\lceil N/S \rceil$ : la taille n'est conservée que si le pas vaut un.
-#
 # ### Moins de paramètres ?
 #
 # Le document dit que cette couche « réduit le nombre de paramètres ». Comptons ceux d'un réseau,
@@ -784,6 +794,11 @@ def activations(model):
     return sum(math.prod(layer.output.shape[1:]) for layer in model.layers[1:])
 
 
+# %% [markdown]
+# Quatre réseaux : avec ou sans sous-échantillonnage ; puis, pour finir, `Flatten` ou la moyenne de
+# chaque carte, dite ***moyenne globale***.
+
+# %%
 designs = {
     f"{title}, {head_title}": reducing_cnn(reduction, head)
     for title, reduction in (("sans réduction", "none"), ("maximum", "max"))
@@ -803,10 +818,10 @@ verdict("layers-pool-parameters", bool(saved > 0))
 
 # %% [markdown]
 # Une couche de sous-échantillonnage n'a aucun paramètre et n'en ôte à aucune convolution. Ce
-# qu'elle divise, ce sont les *activations* : la mémoire et le calcul. Elle n'épargne des
-# paramètres qu'à une couche dense placée après `Flatten`, parce que celle-ci reçoit un vecteur
-# plus court. C'est le cas du réseau que décrit le document, où leur nombre est divisé par douze ;
-# mais l'épargne est due à `Flatten`. Et « réduit la dimensionnalité de chaque carte » ?
+# qu'elle divise, ce sont les *activations*, les nombres que rendent les couches : la mémoire et le
+# calcul. Elle n'épargne des paramètres qu'à une couche dense placée après `Flatten`, qui reçoit un
+# vecteur plus court. C'est le cas du réseau que décrit le document : ils y sont divisés par douze.
+# Et « réduit la dimensionnalité de chaque carte » ?
 
 # %%
 verdict("layers-pool-downsamples", rectified.size // pooled["max"].size)
@@ -815,8 +830,8 @@ verdict("layers-pool-downsamples", rectified.size // pooled["max"].size)
 # ### Un petit décalage
 #
 # On attend aussi du sous-échantillonnage une ***invariance*** : que la sortie ne change pas si
-# l'objet bouge d'un pixel. Décalons des images de validation et mesurons de combien change ce qui
-# sort du sous-échantillonnage, relativement à sa taille.
+# l'objet bouge d'un pixel. Décalons des images de validation et mesurons de combien change la
+# sortie : la somme des écarts, divisée par celle des valeurs.
 
 
 # %%
@@ -859,9 +874,9 @@ figures.show(
 # trouvait le maximum.
 #
 # Et le réseau entier ? Comparons quatre façons de réduire deux fois les cartes (maximum, moyenne,
-# convolution de pas deux, rien) et deux façons de finir : `Flatten`, qui garde la place de chaque
-# case, ou la ***moyenne globale*** de chaque carte, qui l'oublie. Chaque réseau est jugé sur les
-# images de validation, intactes puis décalées.
+# convolution de pas 2, rien) et deux façons de finir : `Flatten`, qui garde la place de chaque
+# case, ou la moyenne globale, qui l'oublie. Chaque réseau est jugé sur les images de validation,
+# intactes puis décalées.
 
 # %%
 VARIANTS = {
@@ -877,7 +892,7 @@ SHIFTS = (0, 1, 2, 4, 6)
 
 def pooling_run():
     found = {}
-    for name in list(VARIANTS)[:: runtime.pick(quick=4, full=1)]:
+    for name in list(VARIANTS)[:: runtime.pick(quick=6, full=1)]:
         rows, seconds = [], []
         for seed in SEEDS:
             keras.utils.set_random_seed(seed)
@@ -943,15 +958,14 @@ figures.show(
 
 # %% [markdown]
 # Sur des images bien centrées, `Flatten` l'emporte nettement : la place de chaque motif est une
-# information, et il la garde. La moyenne globale ne laisse que 32 nombres au classifieur ; il lui
-# faudrait sans doute plus de filtres et plus d'époques. Mais elle résiste mieux : à quatre pixels
-# de décalage, elle passe devant. Aucune ne résiste tout à fait, puisque le vêtement remplit
-# l'image et que le décalage en coupe une partie.
+# information, et il la garde. La moyenne globale ne laisse que 32 nombres au classifieur. Mais elle
+# résiste mieux : à quatre pixels de décalage, elle passe devant. Aucune ne résiste tout à fait,
+# puisque le vêtement remplit l'image et que le décalage en coupe une partie.
 #
-# Avec `Flatten`, le maximum coûte un point environ par rapport à l'absence de réduction, qui a
-# douze fois plus de paramètres et demande presque deux fois plus de temps ; il le regagne dès un
-# pixel de décalage. Avec la moyenne globale, il en fait gagner une dizaine. Contre un pas de deux
-# dans la convolution, plus rapide, maximum et moyenne tolèrent mieux un petit décalage.
+# Relisez le tableau. Avec `Flatten`, le maximum coûte un point environ par rapport à l'absence de
+# réduction, qui a douze fois plus de paramètres ; il le regagne dès un pixel de décalage. Avec la
+# moyenne globale, il en fait gagner une dizaine. Une convolution de pas 2, plus rapide, tolère
+# moins bien ce petit décalage.
 
 # %% [markdown]
 # ## Du tableau au vecteur
@@ -995,14 +1009,13 @@ verdict("layers-flatten-global", local > 1)
 verdict("layers-dense-all", everywhere)
 
 # %% [markdown]
-# `Flatten` ne calcule rien : il met les nombres en ligne, et l'on peut revenir en arrière. Si
-# « linéaire » veut dire « en ligne », le document a raison ; « globale », non : c'est la couche
+# Si « linéaire » veut dire « en ligne », le document a raison ; « globale », non : c'est la couche
 # suivante, dense, qui rassemble tout.
 #
 # ### La couche dense
 #
 # Chaque neurone d'une ***couche dense*** calcule $y = w \cdot x + b$ : une somme pondérée de toutes
-# les entrées, et un ***biais***. Voici nos deux cartes, leur vecteur, et une couche de quatre
+# les entrées, plus un ***biais***. Voici nos deux cartes, leur vecteur, et une couche de quatre
 # neurones.
 
 
@@ -1056,9 +1069,8 @@ verdict("layers-dense-affine", bool(np.allclose(theirs, flat @ weights, atol=1e-
 assert np.allclose(theirs, by_hand, atol=1e-4)
 
 # %% [markdown]
-# Le document oublie le biais : la combinaison n'est pas linéaire mais *affine*. Et l'activation,
-# « suivi d'une fonction d'activation non linéaire », n'est pas systématique : sans argument, Keras
-# n'en met pas.
+# Le document oublie le biais : la combinaison n'est pas linéaire mais *affine*. Quant à
+# l'activation qui suivrait toujours, Keras en met-il une de lui-même ?
 
 # %%
 verdict("layers-dense-activation", dense.activation is not keras.activations.linear)
@@ -1111,8 +1123,8 @@ print("un neurone seul :", softmax(z[:1]))
 verdict("layers-softmax-each-neuron", bool(np.allclose(raised[1:], softmax(z)[1:])))
 
 # %% [markdown]
-# Un neurone seul rendrait toujours 1. Le softmax est une fonction du vecteur entier ; c'est ce qui
-# fait de ses sorties des probabilités, positives et de somme 1.
+# Le softmax est une fonction du vecteur entier ; c'est ce qui fait de ses sorties des probabilités,
+# positives et de somme 1.
 #
 # ### Ce que le softmax ne fait pas
 #
@@ -1129,12 +1141,13 @@ verdict("layers-softmax-complex", bool(changed > 0))
 
 # %% [markdown]
 # Aucune. Un softmax final ne plie donc aucune frontière entre les classes : le réseau « sans
-# activation » de tout à l'heure se terminait par une sigmoïde, c'est-à-dire un softmax à deux
-# classes, et ne traçait qu'une droite. Les relations complexes viennent des couches cachées.
+# activation » du début se terminait par une sigmoïde, c'est-à-dire un softmax à deux classes, et ne
+# traçait qu'une droite. Les relations complexes viennent des couches cachées.
 #
 # ### La température
 #
-# Divisons les scores par une ***température*** $T$ avant le softmax.
+# Divisons les scores par une ***température*** $T$ avant le softmax, pour cinq classes dont les
+# scores vont de 3 à −1.
 
 # %%
 TEMPERATURES = (0.2, 0.5, 1, 2, 5, 20)
@@ -1189,8 +1202,8 @@ print("à la lettre :", literal)
 verdict("layers-ce-literal", bool(np.isfinite(literal)))
 
 # %% [markdown]
-# `nan` : pour l'ordinateur, $0 \times (-\infty)$ n'est pas un nombre. Il faut la convention
-# $0 \log 0 = 0$, que `xlogy` applique.
+# `nan` (*not a number*) : pour l'ordinateur, $0 \times (-\infty)$ n'a pas de valeur. La fonction
+# `xlogy` de SciPy applique la convention $0 \log 0 = 0$.
 
 
 # %%
@@ -1205,18 +1218,16 @@ verdict("layers-ce-early", float(cross_entropy(P1, EARLY)))
 verdict("layers-ce-late", float(cross_entropy(P1, LATE)))
 
 # %% [markdown]
-# Avec une étiquette certaine, il ne reste qu'un terme : $-\log$ de la probabilité donnée à la
-# bonne classe. C'est bien la « perte de log-vraisemblance » : l'opposé de la log-vraisemblance,
-# comme dans scikit-learn.
+# Avec une étiquette certaine, il ne reste qu'un terme : $-\log$ de la probabilité donnée à la bonne
+# classe. C'est la « perte de log-vraisemblance » que calcule aussi scikit-learn.
 
 # %%
 theirs = log_loss([0], EARLY[None], labels=range(5))
 verdict("layers-ce-log-likelihood", bool(np.isclose(cross_entropy(P1, EARLY), theirs)))
 
 # %% [markdown]
-# Le document appelle pourtant $H$ « validation croisée ». La *validation* croisée est tout autre
-# chose : entraîner plusieurs fois, en gardant chaque fois une autre partie des données pour
-# mesurer.
+# Le document appelle pourtant $H$ « validation croisée ». La *validation* croisée est autre chose :
+# entraîner plusieurs fois, en gardant chaque fois une autre partie des données pour mesurer.
 #
 # La première prédiction est « pas très précise ou confiante ». Chiffrons cette hésitation :
 # l'exponentielle de l'entropie, la ***perplexité***, dit entre combien de classes également
@@ -1284,9 +1295,9 @@ verdict(
 
 # %% [markdown]
 # Une dernière prudence. Si le réseau donne *zéro* à la bonne classe, l'entropie croisée est
-# infinie. Keras borne les probabilités ; mieux vaut lui donner les scores (`from_logits=True`),
-# dont il calcule le logarithme du softmax sans jamais former de probabilité nulle. Voici des
-# scores extrêmes, 0 pour la bonne classe et 1000 pour l'autre.
+# infinie. Keras borne les probabilités ; mieux vaut lui donner les scores, qu'il appelle *logits*
+# (`from_logits=True`) : il calcule le logarithme du softmax sans jamais former de probabilité
+# nulle. Voici des scores extrêmes, 0 pour la bonne classe et 1000 pour l'autre.
 
 # %%
 z, truth = np.array([[0.0, 1000.0]]), np.array([[1.0, 0.0]])
@@ -1307,8 +1318,8 @@ print("Keras, scores :      ", ops.convert_to_numpy(exact)[0])
 # ### Époques, lots, mises à jour
 #
 # Une ***époque*** est un passage sur toutes les données d'entraînement. Mais le réseau n'attend pas
-# la fin pour apprendre : les images passent par ***lots***, et chaque lot fait une passe avant, une
-# passe arrière et une mise à jour.
+# la fin pour apprendre : les images passent par ***lots***, et chaque lot fait une passe avant (les
+# scores et la perte), une passe arrière (les gradients) et une mise à jour des poids.
 
 
 # %% tags=["hide-input"] cellView="form"
@@ -1388,9 +1399,8 @@ verdict("layers-one-pass-per-epoch", updates)
 
 # %% [markdown]
 # Quatre par époque, $\lceil 100/32 \rceil$ ; le dernier lot n'a que quatre images. « L'ensemble
-# complet » est-il vraiment passé ? Comptons combien de fois
-# chaque image est lue. Keras lit une fois de plus le premier lot, pour connaître les formes :
-# comparons donc trois époques à une seule.
+# complet » est-il vraiment passé ? Comptons les lectures de chaque image. Keras lit une fois de
+# plus le premier lot, pour connaître les formes : comparons donc trois époques à une seule.
 
 
 # %%
@@ -1482,8 +1492,8 @@ verdict("layers-minimise-error", bool(flat_share < 0.5))
 
 # %% [markdown]
 # L'erreur est un escalier : son gradient est nul presque partout et ne dit pas où aller. On
-# minimise donc une perte lisse, en espérant que l'erreur suive. Elle suit d'ordinaire ; nous
-# verrons plus bas un réseau dont la perte de validation remonte de plus de moitié sans que
+# minimise donc une perte lisse, en espérant que l'erreur suive. Elle suit d'ordinaire, pas
+# toujours : nous verrons plus bas une perte de validation remonter de plus de moitié sans que
 # l'exactitude bouge, ou presque.
 #
 # ### La rétropropagation
@@ -1497,9 +1507,9 @@ verdict("layers-minimise-error", bool(flat_share < 0.5))
 # = q_i - p_i$, la prédiction moins la vérité.
 #
 # **Couche dense.** Le poids $W_{ij}$ n'agit que sur $y_j = \sum_i x_i W_{ij} + b_j$, où il
-# multiplie $x_i$ : son gradient est $x_i\, G_j$, celui du biais $G_j$. L'entrée $x_i$ agit sur
-# tous les $y_j$, et reçoit $\sum_j G_j W_{ij}$. Pour un lot, en matrices : $x^\top G$, la somme
-# des lignes de $G$, et $G\, W^\top$.
+# multiplie $x_i$ : son gradient est $x_i\, G_j$, celui du biais $G_j$. L'entrée $x_i$ agit sur tous
+# les $y_j$, et reçoit $\sum_j G_j W_{ij}$. Pour un lot, en matrices : $x^\top G$, la somme des
+# lignes de $G$, et $G\, W^\top$.
 #
 # **ReLU.** Le gradient passe là où l'entrée était positive ; ailleurs, zéro.
 #
@@ -1514,9 +1524,9 @@ verdict("layers-minimise-error", bool(flat_share < 0.5))
 # $$\frac{\partial L}{\partial x_{uv}} = \sum_{a,b} G_{u-a,\,v-b}\, w_{ab},$$
 #
 # la convolution, *retournée cette fois*, de $G$ par le filtre : le signe moins des indices est le
-# retournement que le chapitre 1 avait écarté. Il revient ici, chez lui. $G$ vaut zéro hors de ses
-# bords : c'est le remplissage de $f - 1$ du code. Avec un lot, plusieurs canaux et plusieurs
-# filtres, on somme en plus, sur les images pour les poids, sur les filtres pour l'entrée.
+# retournement que le chapitre 1 avait écarté. $G$ vaut zéro hors de ses bords : c'est le
+# remplissage de $f - 1$ du code. Avec un lot, plusieurs canaux et plusieurs filtres, on somme en
+# plus, sur les images pour les poids, sur les filtres pour l'entrée.
 
 
 # %%
@@ -1592,12 +1602,12 @@ def backward(parameters, x, labels):
 
 
 # %% [markdown]
-# Un gradient faux entraîne souvent quand même, un peu moins bien : il faut le vérifier. D'abord
-# contre sa définition, $\frac{L(\theta + \varepsilon) - L(\theta - \varepsilon)}{2\varepsilon}$,
-# un nombre à la fois, pour huit nombres tirés dans chaque tableau ; puis contre la différentiation
-# automatique de Keras. Une précaution : avec des biais nuls, le fond noir des images tombe
-# exactement sur le pli de ReLU, où la dérivée n'existe pas ; nous donnons donc 0,1 aux biais de la
-# convolution.
+# Un réseau dont le gradient est faux apprend souvent quand même, un peu moins bien : il faut
+# vérifier. D'abord contre sa définition, $\frac{L(\theta + \varepsilon) - L(\theta -
+# \varepsilon)}{2\varepsilon}$, un nombre à la fois, pour huit nombres tirés dans chaque tableau ;
+# puis contre la différentiation automatique de Keras. Une précaution : avec des biais nuls, le fond
+# noir des images tombe exactement sur le coin de ReLU, où la dérivée n'existe pas ; nous donnons
+# donc 0,1 aux biais de la convolution.
 
 
 # %%
@@ -1700,7 +1710,8 @@ def hand_accuracy(parameters, images, labels):
 
 
 rng = np.random.default_rng(0)
-parameters, images, labels = initial_parameters(), x_train[:1000], y_train[:1000]
+some = runtime.pick(quick=200, full=1000)
+parameters, images, labels = initial_parameters(), x_train[:some], y_train[:some]
 start = hand_accuracy(initial_parameters(), x_val[:500], y_val[:500])
 loss_by_update = []
 for _ in range(3):
@@ -1722,11 +1733,11 @@ figures.show(
 )
 
 # %% [markdown]
-# Une soixantaine de lignes de NumPy apprennent à classer, avec mille images. La perte tremble
-# parce que chaque lot donne son propre gradient, une estimation de celui de toutes les images.
+# Une soixantaine de lignes de NumPy apprennent à classer, avec mille images. La perte tremble parce
+# que chaque lot donne son propre gradient, une estimation de celui de toutes les images.
 #
-# « Selon une méthode de descente de gradient » : un pas contre le gradient fait-il vraiment
-# baisser la perte ? Sur un même lot, cela dépend de la longueur du pas.
+# « Selon une méthode de ***descente de gradient*** » : un pas contre le gradient fait-il vraiment
+# baisser la perte ? Essayons quatre longueurs de pas sur un même lot.
 
 # %%
 parameters, x, labels = initial_parameters(), x_train[:64], y_train[:64]
@@ -1743,14 +1754,14 @@ for rate in (0.001, 0.01, 0.03, 0.3):
 verdict("layers-gradient-descent", after_step[0.01] < initial)
 
 # %% [markdown]
-# Le gradient ne promet rien au-delà d'un petit pas. La longueur du pas est le réglage le plus
-# important d'un entraînement.
+# Le gradient ne promet rien au-delà d'un petit pas. La longueur du pas, le taux d'apprentissage,
+# est le premier réglage d'un entraînement.
 #
 # ### Quatre optimiseurs sur une surface
 #
-# Regardons la descente sur une surface à deux paramètres, une vallée cent fois plus raide
-# dans un sens que dans l'autre : $L(u, v) = (u^2 + 100\, v^2)/2$. Quatre règles, avec $g$ le
-# gradient :
+# Regardons la descente sur une surface à deux paramètres, une vallée cent fois plus courbée dans un
+# sens que dans l'autre : $L(u, v) = (u^2 + 100\, v^2)/2$. Quatre règles, appelées
+# ***optimiseurs***, avec $g$ le gradient et $\eta$ le taux d'apprentissage :
 #
 # > **SGD** (*stochastic gradient descent*, descente stochastique, parce que le lot est tiré au
 # > hasard) : $\theta \leftarrow \theta - \eta\, g$.
@@ -1849,9 +1860,10 @@ def draw_paths(paths, seen):
 
 
 # %%
+SEEN = runtime.pick(quick=(1, 40), full=(1, 2, 3, 5, 8, 12, 18, 26, 40))
 paths = {name: descend(rule, rate, 40) for name, (rule, rate, _) in RULES.items()}
 figures.animate(
-    [draw_paths(paths, seen) for seen in (1, 2, 3, 5, 8, 12, 18, 26, 40)],
+    [draw_paths(paths, seen) for seen in SEEN],
     alt="Animation : quatre chemins partent du même point vers le fond d'une vallée étroite, une "
     "étoile. SGD zigzague, l'élan dépasse et revient, RMSprop descend en biais puis suit la "
     "vallée, Adam la dépasse et y revient. "
@@ -1865,10 +1877,9 @@ figures.animate(
 # %% [markdown]
 # SGD zigzague dans le sens raide et avance à peine dans l'autre : la plus forte courbure borne son
 # taux. L'élan prend de la vitesse au fond de la vallée. RMSprop et Adam donnent à chaque paramètre
-# sa propre échelle : ils avancent d'abord du même pas dans les deux sens, malgré une pente bien
-# plus raide dans l'un ; Adam, qui a aussi de l'élan, dépasse le fond avant d'y revenir. Les taux
-# ont été choisis pour que chacun montre son allure ; aucun de ces optimiseurs n'est le meilleur
-# partout.
+# sa propre échelle : ils avancent d'abord du même pas dans les deux sens ; Adam, qui a aussi de
+# l'élan, dépasse le fond avant d'y revenir. Les taux ont été choisis pour que chacun montre son
+# allure ; aucun de ces optimiseurs n'est le meilleur partout.
 #
 # Nos quatre règles sont-elles celles de Keras, à la place de $\epsilon$ près ? Descendons avec lui
 # la même surface.
@@ -1910,9 +1921,8 @@ assert abs(descend(sgd, 0.021, 100)[-1, 1]) > 1e3
 
 # %% [markdown]
 # Un vrai réseau n'a pas une courbure mais des milliers, que personne ne connaît : on essaie. Voici
-# LeNet-5, le réseau de la suite du chapitre, dans sa version d'aujourd'hui (ReLU et maximum ;
-# l'original, de 1998, employait une tangente, des moyennes et une autre sortie : le chapitre 3 y
-# revient).
+# LeNet-5, le réseau de la suite du chapitre, dans sa version d'aujourd'hui, avec ReLU et maximum
+# (le [chapitre 3](03_architectures) construit celle de 1998).
 
 
 # %%
@@ -1937,7 +1947,7 @@ lenet5().summary(line_length=70)
 
 # %%
 RATES = (0.001, 0.01, 0.1, 1.0)
-TUNING = runtime.pick(quick=2, full=8)  # époques d'un réglage
+TUNING = runtime.pick(quick=1, full=8)  # époques d'un réglage
 
 
 def tune(optimizer, batch_size=BATCH_SIZE):
@@ -1955,7 +1965,7 @@ def tune(optimizer, batch_size=BATCH_SIZE):
 
 
 def rates_run():
-    rates = RATES[:: runtime.pick(quick=2, full=1)]
+    rates = RATES[:: runtime.pick(quick=4, full=1)]
     return {str(rate): tune(keras.optimizers.SGD(rate)) for rate in rates}
 
 
@@ -2002,7 +2012,9 @@ CANDIDATES = {
 
 def optimizers_run():
     found = {}
-    for name, (optimizer, candidates) in CANDIDATES.items():
+    for name, (optimizer, candidates) in runtime.pick(
+        quick=[("Adam", CANDIDATES["Adam"])], full=CANDIDATES.items()
+    ):
         tried = candidates[:: runtime.pick(quick=3, full=1)]
         trials = {rate: tune(optimizer(learning_rate=rate)) for rate in tried}
         best = max(trials, key=lambda rate: trials[rate]["accuracy"])
@@ -2035,11 +2047,11 @@ rows = [
 runtime.show_table(("optimiseur", "meilleur taux", "exactitude de validation"), rows)
 
 # %% [markdown]
-# Les quatre tiennent en deux points et demi ; une seule graine, et des exactitudes mesurées sur
-# les images qui ont servi à choisir le taux, ne suffisent pas à les classer. Les taux que
-# retiennent SGD et Adam sont d'ailleurs les plus grands essayés : il faudrait élargir la
-# recherche. Mais comparez ces taux : celui de SGD est cent fois celui d'Adam. Un taux
-# d'apprentissage n'a de sens que pour un optimiseur donné.
+# Les quatre tiennent en deux points et demi ; une seule graine, et des exactitudes mesurées sur les
+# images qui ont servi à choisir le taux, ne suffisent pas à les classer. SGD et Adam retiennent
+# d'ailleurs le plus grand taux essayé : il faudrait élargir la recherche. Mais comparez ces taux :
+# celui de SGD est cent fois celui d'Adam. Un taux d'apprentissage n'a de sens que pour un
+# optimiseur donné.
 #
 # ### La taille des lots
 #
@@ -2050,7 +2062,7 @@ BATCHES = (16, 64, 256, 1024)
 
 
 def batches_run():
-    sizes = BATCHES[:: runtime.pick(quick=2, full=1)]
+    sizes = BATCHES[:: runtime.pick(quick=4, full=1)]
     trials = {str(size): tune(keras.optimizers.Adam(1e-3), size) for size in sizes}
     return {"trials": trials, "images": SOME_IMAGES}
 
@@ -2079,10 +2091,9 @@ header = (
 runtime.show_table(header, rows)
 
 # %% [markdown]
-# À nombre d'époques égal, un grand lot fait moins de mises à jour et apprend moins ; mais chaque
-# époque est plus courte. Un petit lot fait descendre la perte davantage par époque, mais prend
-# plus de temps, sans gain net d'exactitude de 64 à 16. Qui agrandit ses lots compense d'ordinaire
-# en augmentant le taux, ou en entraînant plus longtemps.
+# À nombre d'époques égal, un grand lot fait moins de mises à jour et apprend moins, mais en moins
+# de temps. De 64 à 16, le lot plus petit double la durée sans gain net d'exactitude. Qui agrandit
+# ses lots compense d'ordinaire en augmentant le taux, ou en entraînant plus longtemps.
 
 # %% [markdown]
 # ## Un entraînement complet
@@ -2107,9 +2118,10 @@ def cosine(epochs, images, rate=2e-3):
 
 
 # %% [markdown]
-# Outre l'exactitude, nous garderons de quoi juger les probabilités du réseau : par tranche de
-# confiance, ce qu'il annonce et ce qui arrive ; et la température qui convient le mieux aux images
-# de validation.
+# Outre l'exactitude, nous garderons de quoi juger les probabilités du réseau. La ***confiance***
+# est celle qu'il donne à la classe qu'il choisit ; par tranche de confiance, on compare ce qu'il
+# annonce et ce qui arrive. On cherche aussi la température qui convient le mieux aux images de
+# validation.
 
 
 # %%
@@ -2197,10 +2209,9 @@ verdict("layers-test-generalisation", agreement if decided else None)
 
 # %% [markdown]
 # La version d'aujourd'hui gagne un point et demi sur l'autre, sans un paramètre de plus :
-# l'activation et le sous-échantillonnage ne sont pas des détails, même si cette comparaison ne dit
-# pas la part de chacun. Elle atteint les 90 % que l'on attend de LeNet-5 sur ces images.
-# L'exactitude d'entraînement dépasse déjà celle de validation de plusieurs points : le réseau
-# commence à apprendre par cœur.
+# l'activation et le sous-échantillonnage comptent, même si cette comparaison ne dit pas la part de
+# chacun. L'exactitude d'entraînement dépasse déjà celle de validation de plusieurs points : le
+# réseau commence à apprendre par cœur.
 #
 # ### Quelles erreurs ?
 #
@@ -2263,10 +2274,9 @@ else:
 # ### Peut-on croire ses probabilités ?
 #
 # Un réseau est *calibré* si, parmi les images où il annonce 80 %, il a raison huit fois sur dix.
-# Rangeons les images de test par tranche de confiance et comparons. L'erreur de ***calibration***
-# est l'écart absolu moyen entre confiance et exactitude, tranche par tranche, pondéré par le
-# nombre d'images. Nous recommencerons après avoir divisé les scores par une température, celle qui
-# minimise l'entropie croisée de validation.
+# L'erreur de ***calibration*** est l'écart absolu moyen entre confiance et exactitude, tranche par
+# tranche, pondéré par le nombre d'images de test. Nous recommencerons après avoir divisé les scores
+# par une température, celle qui minimise l'entropie croisée de validation.
 
 
 # %%
@@ -2313,13 +2323,14 @@ print(f"erreur de calibration : {percent(cold, 1)}, puis {percent(warm, 1)}")
 # avec 225 034 paramètres pour deux mille images, puis essayons les remèdes **un par un**, tout le
 # reste égal :
 #
-# - l'***abandon*** (*dropout*) éteint au hasard la moitié des valeurs, à l'entraînement seulement ;
+# - l'***abandon*** (*dropout*) met à zéro au hasard la moitié des valeurs, à l'entraînement
+#   seulement ;
 # - l'***augmentation de données*** retourne et décale chaque image au hasard ;
 # - la ***pénalité L2*** ajoute à la perte la somme des carrés des poids, multipliée par un petit
-#   nombre, ici 0,001 (le *weight decay*, qui réduit directement les poids, lui équivaut pour SGD) ;
+#   nombre, ici 0,001 ;
 # - l'***arrêt anticipé*** (*early stopping*) garde les poids de l'époque où la perte de validation
 #   était la plus basse ;
-# - des images en plus : dix fois plus, pour le même nombre de mises à jour.
+# - dix fois plus d'images, pour le même nombre de mises à jour.
 
 
 # %%
@@ -2341,10 +2352,6 @@ def plain_cnn(dropout=0.0, l2=0.0, augment=False):
     return keras.Model(inputs, layers.Dense(10, **penalty)(x))
 
 
-# %% [markdown]
-# Un essai : un remède, une graine. Les mesures finales se font une fois l'entraînement terminé,
-# sans abandon ni augmentation.
-
 # %%
 CURES = {
     "aucun": {},
@@ -2356,6 +2363,12 @@ CURES = {
 }
 
 
+# %% [markdown]
+# Un essai : un remède, une graine. Les mesures finales se font après l'entraînement, sans abandon
+# ni augmentation.
+
+
+# %%
 def cured(name, seed):
     """Un entraînement avec un remède : courbes, puis mesures sur des images fixées."""
     keras.utils.set_random_seed(seed)
@@ -2390,7 +2403,7 @@ def cured(name, seed):
 
 # %%
 def overfitting_run():
-    tried = list(CURES)[:: runtime.pick(quick=2, full=1)]
+    tried = list(CURES)[:: runtime.pick(quick=4, full=1)]
     return {name: [cured(name, seed) for seed in SEEDS] for name in tried}
 
 
@@ -2434,8 +2447,8 @@ verdict("layers-test-detects-overfitting", gap if decided else None)
 # %% [markdown]
 # Passé l'époque où la perte de validation est la plus basse, celle d'entraînement continue de
 # descendre et celle de validation remonte de plus de moitié. L'exactitude de validation, elle, ne
-# bouge presque pas : le réseau ne se trompe guère plus souvent, il se trompe avec plus
-# d'assurance. C'est l'écart entre entraînement et validation qui trahit le surapprentissage.
+# bouge presque pas : le réseau ne se trompe guère plus souvent, il se trompe avec plus d'assurance.
+# C'est l'écart entre entraînement et validation qui trahit le surapprentissage. Et les remèdes ?
 
 
 # %%
@@ -2485,19 +2498,19 @@ figures.show(
 # L'abandon gagne deux points et divise presque la perte par deux ; l'augmentation, un peu moins ;
 # l'arrêt anticipé, un point, mais en deux fois moins d'époques. La pénalité L2, à ce réglage, fait
 # baisser la perte sans gain net d'exactitude. Aucun remède ne vaut des images en plus : cinq
-# points, pour le même nombre de mises à jour. La validation range les remèdes comme le test :
-# c'est d'après elle que l'on choisit.
+# points, pour le même nombre de mises à jour. La validation range les remèdes comme le test : c'est
+# d'après elle que l'on choisit.
 #
-# La pénalité ne figure pas sur le dessin : Keras l'ajoute à la perte qu'il affiche, même sur la
-# validation, et les courbes ne se compareraient pas. La dernière colonne du tableau, elle, ne
-# contient que l'entropie croisée.
+# La pénalité L2 ne figure pas sur le dessin : Keras l'ajoute à la perte qu'il affiche, même sur la
+# validation, et les courbes ne se compareraient pas. La dernière colonne du tableau ne contient que
+# l'entropie croisée.
 #
 # ### Le meilleur réseau du chapitre
 #
 # Réunissons ce que nous avons appris : toutes les images, cinq convolutions avec ReLU, des
-# sous-échantillonnages par le maximum, de l'abandon, des retournements, Adam et un taux en
-# cosinus. Une moyenne globale, que ses 128 cartes rendent cette fois assez riche, le termine, et
-# la *normalisation par lot*, que le chapitre 3 explique, le stabilise.
+# sous-échantillonnages par le maximum, de l'abandon, des retournements, Adam et un taux en cosinus.
+# Une moyenne globale, que ses 128 cartes rendent cette fois assez riche, le termine, et la
+# *normalisation par lots*, que le [chapitre 3](03_architectures) explique, le stabilise.
 
 
 # %%
@@ -2566,12 +2579,14 @@ runtime.show_table(("réseau", "paramètres", "exactitude de test"), rows)
 
 # %% [markdown]
 # Deux points et demi de plus que LeNet-5, pour quatre à cinq fois plus de paramètres et bien plus
-# de calcul. La validation saute tant que le taux est grand, puis se stabilise quand il décroît.
-# L'écart affiché entre entraînement et validation est moitié moindre que celui de LeNet-5, mais
-# l'abandon et les retournements, actifs à l'entraînement, abaissent la première courbe (exercice
-# 4). L'exactitude de test n'a qu'une graine. Un aveu : un premier essai, plus court, restait un
-# peu au-dessous de 93 % au test alors que sa validation montait encore, et nous l'avons prolongé.
-# C'est le seul choix du chapitre fait après avoir vu le test.
+# de calcul ; mais une seule graine. La validation saute tant que le taux est grand, puis se
+# stabilise quand il décroît. L'écart entre les deux courbes est moitié moindre que celui de
+# LeNet-5 ; l'abandon et les retournements, actifs à l'entraînement, y abaissent la première
+# (exercice 4).
+#
+# Un aveu : un premier essai, plus court, restait un peu au-dessous de 93 % au test alors que sa
+# validation montait encore, et nous l'avons prolongé. C'est le seul choix du chapitre fait après
+# avoir vu le test.
 
 # %% [markdown]
 # ## La phase de test
@@ -2606,8 +2621,7 @@ print(
 
 # %% [markdown]
 # Le hasard, choisi parmi cent, paraît meilleur que le hasard. C'est pourquoi les réglages de ce
-# chapitre sont choisis d'après la validation, à l'exception avouée plus haut. Plusieurs tableaux
-# montrent des mesures de test ; nous n'en tirons pas d'autre choix.
+# chapitre sont choisis d'après la validation, à l'exception avouée plus haut.
 #
 # ### Enregistrer et relire
 #
@@ -2617,8 +2631,9 @@ print(
 # %%
 keras.utils.set_random_seed(0)
 network = lenet5()
-few_epochs = runtime.pick(quick=12, full=4)
-train(network, x_train, y_train, few_epochs, cosine(few_epochs, x_train))
+few_epochs = runtime.pick(quick=3, full=4)
+images, labels = x_train[:MANY_IMAGES], y_train[:MANY_IMAGES]
+train(network, images, labels, few_epochs, cosine(few_epochs, images))
 print(f"exactitude de validation : {number(accuracy(network, x_val, y_val), 3)}")
 
 before = [ops.convert_to_numpy(weight).copy() for weight in network.weights]
@@ -2647,9 +2662,9 @@ verdict("layers-test-saved", float(gap))
 #
 # Le réseau n'a vu que des objets **clairs sur fond noir**, cadrés au plus près, en réels de 0 à 1.
 # Voici des « photographies » ordinaires : couleurs, fond clair, éclairage inégal, grain. Nous les
-# dessinons pour n'emprunter celles de personne. Pour essayer la vôtre, un objet sombre sur un fond
-# clair et uni, ajoutez à la fin de la cellule `pictures = {"la mienne":
-# Image.open("mon_image.jpg").convert("RGB")}`.
+# dessinons, pour n'emprunter celles de personne. Pour essayer la vôtre, un objet sombre sur un fond
+# clair et uni, ajoutez avant la dernière ligne de la cellule `pictures = {"la mienne":
+# Image.open("mon_image.jpg")}`.
 
 # %%
 OUTLINES = {  # coins x,y en centièmes du côté
@@ -2703,6 +2718,10 @@ def prepare(picture, invert=True, crop=True, scale=True):
     return small[None, ..., None].astype("float32") / (255 if scale else 1)
 
 
+# %% [markdown]
+# Une préparation juste, et trois qui oublient chacune une étape :
+
+# %%
 TRAPS = {
     "bien préparée": {},
     "non inversée": {"invert": False},
@@ -2735,10 +2754,9 @@ runtime.show_table(("objet", "préparation", "réponse", "probabilité"), rows)
 # %% [markdown]
 # Bien préparées, les photographies sont reconnues. Non inversées, elles ne le sont plus. Non
 # cadrées, elles le sont encore, mais le réseau hésite. De 0 à 255, la réponse est encore juste et
-# le défaut passe inaperçu : des entrées 255 fois trop grandes donnent des scores trop grands, donc
-# des probabilités proches de 100 %, méritées ou non, comme le ferait une température trop basse.
-# Aucun de ces défauts n'interrompt le programme : le réseau répond toujours. (Avec les chiffres de
-# remplacement du profil rapide, les réponses sont moins assurées.)
+# le défaut passe inaperçu : des scores 255 fois trop grands, ou presque, donnent des probabilités
+# proches de 100 %, méritées ou non, comme le ferait une température trop basse. Aucun de ces
+# défauts n'interrompt le programme.
 #
 # ### Une image d'aucune classe
 #
@@ -2797,9 +2815,8 @@ print(
 # Le softmax répartit la probabilité entre les dix classes connues : « aucune d'elles » n'existe
 # pas. Le réseau répond donc même à une image noire, par ses seuls biais. Sa confiance est ici plus
 # basse que sur la plupart des vêtements, et un seuil écarterait une partie de ces intruses, pas
-# toutes : le chat passe pour une sandale à près de trois contre un. La température n'y change
-# presque rien : réglée sur des images connues, où ce réseau peu entraîné est déjà presque calibré,
-# elle est proche de 1.
+# toutes : pour ce réseau, le chat est une sandale. La température n'y change presque rien : ce
+# réseau peu entraîné est déjà presque calibré, la sienne est proche de 1.
 
 # %% [markdown]
 # ## À retenir
@@ -2815,7 +2832,7 @@ print(
 # - $H(P, Q) = H(P) + \mathrm{KL}(P \,\|\, Q)$ : l'entropie croisée ne s'annule que si l'étiquette
 #   est certaine et la prédiction parfaite.
 # - Une mise à jour par *lot*, non par époque. Le taux d'apprentissage se règle d'abord.
-# - Un gradient se vérifie : différences finies, différentiation automatique.
+# - Un gradient se vérifie, par différences finies ou par différentiation automatique.
 # - On choisit sur la validation ; le test ne sert qu'à mesurer.
 # - Un réseau répond toujours, même à une image qui n'est d'aucune classe.
 
@@ -2873,16 +2890,9 @@ def max_backward_solution(x, grad):
     return result
 
 
-def max_backward_everywhere(x, grad):
-    return np.kron(grad, np.ones((2, 2)))
-
-
-def max_backward_shared(x, grad):
-    return np.kron(grad, np.ones((2, 2))) / 4
-
-
-def max_backward_all_ties(x, grad):
-    return max_backward_everywhere(x, grad) * (x == np.kron(pool2d(x), np.ones((2, 2))))
+def fill_windows(table):
+    """Chaque case devient un carré de 2 × 2 cases égales."""
+    return np.kron(table, np.ones((2, 2)))
 
 
 def max_backward_cases():
@@ -2900,10 +2910,14 @@ EXERCISE_MAX = Exercise(
     cases=max_backward_cases,
     mistakes={
         "Le gradient ne revient qu'à la case du maximum, pas à toute la fenêtre.": (
-            max_backward_everywhere
+            lambda x, grad: fill_windows(grad)
         ),
-        "C'est le gradient de la *moyenne* : chaque case y reçoit un quart.": max_backward_shared,
-        "S'il y a égalité, une seule case reçoit le gradient, la première.": max_backward_all_ties,
+        "C'est le gradient de la *moyenne* : chaque case y reçoit un quart.": (
+            lambda x, grad: fill_windows(grad) / 4
+        ),
+        "S'il y a égalité, une seule case reçoit le gradient, la première.": (
+            lambda x, grad: fill_windows(grad) * (x == fill_windows(pool2d(x)))
+        ),
     },
 )
 EXERCISE_MAX.check(my_max_backward)
@@ -2954,14 +2968,6 @@ def loss_literal(z, labels):
         return -np.log(literal_softmax(z)[np.arange(len(z)), labels]).mean()
 
 
-def loss_summed(z, labels):
-    return loss_solution(z, labels) * len(z)
-
-
-def loss_in_bits(z, labels):
-    return loss_solution(z, labels) / np.log(2)
-
-
 def loss_cases():
     generator = np.random.default_rng(0)
     gentle = generator.normal(size=(5, 4)), generator.integers(4, size=5)
@@ -2977,8 +2983,12 @@ EXERCISE_LOSS = Exercise(
         "Une probabilité devient nulle et son logarithme infini : passez par log-softmax, "
         "z − max − log Σ exp(z − max).": loss_through_probabilities,
         "L'exponentielle déborde : retranchez d'abord le plus grand score.": loss_literal,
-        "C'est la somme du lot : on attend la moyenne.": loss_summed,
-        "Logarithme népérien, non en base deux.": loss_in_bits,
+        "C'est la somme du lot : on attend la moyenne.": (
+            lambda z, labels: loss_solution(z, labels) * len(z)
+        ),
+        "Logarithme népérien, non en base deux.": (
+            lambda z, labels: loss_solution(z, labels) / np.log(2)
+        ),
     },
 )
 EXERCISE_LOSS.check(my_loss_from_scores)
@@ -3001,10 +3011,10 @@ assert np.isclose(loss_solution(z, labels), ops.convert_to_numpy(theirs), atol=1
 # <details>
 # <summary>Solution</summary>
 #
-# Non. L'exactitude d'entraînement est mesurée pendant l'époque, avec la moitié des neurones
-# éteints et sur des poids encore en train de changer ; celle de validation l'est à la fin, tous
-# les neurones allumés. Remesurée après coup, sans abandon, celle d'entraînement est d'ordinaire la
-# plus haute : c'est ce que fait la colonne « entraînement » du tableau des remèdes.
+# Non. L'exactitude d'entraînement est mesurée pendant l'époque, avec la moitié des valeurs mises à
+# zéro et des poids encore en train de changer ; celle de validation l'est à la fin, sans abandon.
+# Remesurée après coup, sans abandon, celle d'entraînement est d'ordinaire la plus haute : c'est ce
+# que fait la colonne « entraînement » du tableau des remèdes.
 #
 # </details>
 #
@@ -3019,8 +3029,8 @@ assert np.isclose(loss_solution(z, labels), ops.convert_to_numpy(theirs), atol=1
 #
 # Ajoutez à `CURES` la ligne `"abandon et augmentation": {"dropout": 0.5, "augment": True}` et
 # relancez l'expérience. Un réseau que l'on retient de deux façons apprend plus lentement :
-# donnez-lui plus d'époques avant de juger. Et un écart plus petit que l'écart type entre graines
-# ne prouve rien avec trois graines.
+# donnez-lui plus d'époques avant de juger. Et un écart plus petit que l'écart type entre graines ne
+# prouve rien avec trois graines.
 #
 # </details>
 
