@@ -20,16 +20,17 @@
 # |:--|:--|
 # | **Prérequis** | Python, NumPy, le produit scalaire, la dérivée |
 # | **Document étudié** | 004, chapitre 1 : la définition et la couche de convolution |
-# | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) ; des photographies |
+# | **Données** | Fashion-MNIST : 70 000 vêtements en gris, de 28 × 28 pixels |
+# | | (hors ligne, des chiffres manuscrits) ; des photographies |
 # | **Durée** | une heure de lecture, autant d'exercices ; exécution rapide : 45 secondes |
 #
 # > **Plan.** Les premières sections vont de l'image à la taille de la sortie : lisez-les dans
 # > l'ordre. *Convolution ou corrélation ?* et *Le champ réceptif* peuvent attendre une deuxième
 # > lecture. La dernière section, *À la main, ou par apprentissage ?*, entraîne un premier réseau.
 #
-# Le document 004 est un diaporama : des définitions, des formules et de petits calculs. Nous les
-# refaisons tous. Chaque phrase qu'une exécution peut trancher reçoit un **verdict** : *confirmé*,
-# *corrigé* ou *réfuté*.
+# Le cours relit cinq documents, qu'il cite sans les supposer connus. Le 004 est un diaporama : des
+# définitions, des formules et de petits calculs. Nous les refaisons tous. Chaque phrase qu'une
+# exécution peut trancher reçoit un **verdict** : *confirmé*, *corrigé* ou *réfuté*.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -154,8 +155,8 @@ figures.show(
 
 # %% [markdown]
 # Un mot ; un mot et un cadre par objet ; une classe par pixel : la sortie change, l'entrée reste la
-# même. Les chapitres 1 à 4 traitent de la classification ; [le chapitre 5](05_unet) et le
-# suivant, de la segmentation. La détection n'est qu'effleurée, au chapitre 5.
+# même. Les chapitres 1 à 4 traitent de la classification ; [le chapitre 5](05_unet.ipynb) et le
+# suivant, de la segmentation. La détection n'est qu'effleurée, aux chapitres 5 et 8.
 
 # %% [markdown]
 # ## Une image est un tableau de nombres
@@ -991,7 +992,7 @@ for name, operation in (
 # Deux corrélations de suite n'en font pourtant qu'une, par un filtre qui est la *convolution* des
 # deux : $(x \star a) \star b = x \star (a * b)$. Deux couches de convolution sans rien entre elles
 # ne font donc rien qu'une seule, plus grande, ne puisse faire ; c'est pourquoi les réseaux y
-# intercalent une fonction non linéaire ([chapitre 2](02_layers_and_training)).
+# intercalent une fonction non linéaire ([chapitre 2](02_layers_and_training.ipynb)).
 
 # %%
 first, second = [1, 0, -1], [2, 1, -3]
@@ -1201,8 +1202,8 @@ runtime.show_table(header, rows)
 #
 # L'égalité tient quand le déplacement est un multiple du pas, et seulement alors : avec un pas de
 # 2, un seul pixel de décalage change presque tout. Ne confondez pas équivariance (la réponse *suit*
-# l'objet) et invariance (la réponse *ne change pas*) : [le chapitre 4](04_transfer_learning)
-# mesurera la seconde.
+# l'objet) et invariance (la réponse *ne change pas*) : les chapitres
+# [2](02_layers_and_training.ipynb) et [4](04_transfer_learning.ipynb) mesureront la seconde.
 
 # %% [markdown]
 # ## La couche `Conv2D` de Keras
@@ -1421,8 +1422,8 @@ assert all(formula == measure for _, formula, measure in rows)
 
 # %% [markdown]
 # Deux convolutions 3 × 3 voient autant qu'une 5 × 5, avec 18 poids au lieu de 25 : c'est l'idée des
-# réseaux VGG, au [chapitre 3](03_architectures). Et réduire l'image agrandit le champ bien plus
-# vite qu'ajouter des couches.
+# réseaux VGG, au [chapitre 3](03_architectures.ipynb). Et réduire l'image agrandit le champ bien
+# plus vite qu'ajouter des couches.
 #
 # Mais tous les pixels du champ ne comptent pas également : ceux du centre atteignent la sortie par
 # bien plus de chemins. Moyennons le gradient de piles de couches 3 × 3 à poids tirés au hasard.
@@ -1498,7 +1499,8 @@ for depth, values in importance.items():
 #
 # Jusqu'ici, les filtres étaient donnés. On peut aussi les *trouver*, à partir d'exemples : voici un
 # signal, voici sa sortie par un filtre que l'on nous cache. Partons de zéros et descendons le
-# gradient de l'erreur.
+# gradient de l'erreur : à chaque mise à jour, déplaçons un peu les poids dans le sens qui la
+# réduit.
 
 # %%
 entry = np.random.default_rng(1).normal(size=100)

@@ -18,14 +18,13 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | le [chapitre 1](01_convolution) ; la dérivée d'une fonction composée |
+# | **Prérequis** | le [chapitre 1](01_convolution.ipynb) ; la dérivée d'une fonction composée |
 # | **Document étudié** | 004, chapitre 1 : les couches, l'apprentissage, la phase de test |
 # | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) ; des photographies |
 # | **Durée** | trois heures de lecture et d'exercices ; exécution rapide : une minute |
 #
 # Le chapitre 1 s'est arrêté à la couche de convolution. Voici tout ce qui l'entoure dans un réseau,
-# puis ce qui donne leur valeur aux poids. Chaque phrase du document qu'une exécution peut trancher
-# reçoit un **verdict** : *confirmé*, *corrigé* ou *réfuté*.
+# puis ce qui donne leur valeur aux poids.
 #
 # > **Plan.** Les couches, puis l'entropie croisée : tout lire. L'apprentissage : à la première
 # > lecture, passez la rétropropagation écrite à la main et la surface des quatre optimiseurs.
@@ -184,8 +183,8 @@ verdict("layers-relu-elementwise", bool((np.diag(np.diag(jacobian)) == jacobian)
 #
 # Deux couches linéaires de suite n'en font qu'une : $W_2 (W_1 x) = (W_2 W_1)\, x$. Empiler
 # n'apporte donc rien, tant que rien ne plie l'espace entre deux couches. Essayons sur des points
-# qu'aucune droite ne sépare, avec les deux mêmes couches de vingt neurones, sans activation puis
-# avec ReLU.
+# qu'aucune droite ne sépare, avec les deux mêmes couches de vingt ***neurones*** (chacun fait une
+# somme pondérée de toutes ses entrées), sans activation puis avec ReLU.
 
 # %%
 points, ring = make_circles(400, noise=0.08, factor=0.5, random_state=0)
@@ -343,10 +342,10 @@ verdict("layers-relu-fast", times["ReLU"] < min(times["sigmoïde"], times["tanh"
 #
 # ### Le gradient qui s'évanouit
 #
-# Pour corriger les poids, on calcule le gradient de la perte de la sortie vers l'entrée : c'est la
-# rétropropagation, détaillée plus bas. À chaque couche traversée, il est multiplié par la dérivée
-# de l'activation. Avec une sigmoïde, il devrait donc fondre d'un facteur quatre au moins par
-# couche.
+# Pour corriger les poids, on calcule le gradient de la ***perte***, le nombre qui mesure l'erreur
+# du réseau, de la sortie vers l'entrée : c'est la rétropropagation, détaillée plus bas. À chaque
+# couche traversée, il est multiplié par la dérivée de l'activation. Avec une sigmoïde, il devrait
+# donc fondre d'un facteur quatre au moins par couche.
 #
 # Mesurons-le, dans une pile de vingt couches denses à l'initialisation. Les poids sont tirés au
 # hasard, à l'échelle qui garde leur taille aux valeurs : variance $1/n$ pour $n$ entrées (tirage de
@@ -484,8 +483,8 @@ for key, name in NAMES.items():
 # %% [markdown]
 # À dix couches, le réseau à sigmoïdes n'apprend presque rien ; à vingt, rien du tout. ReLU et tanh
 # perdent quelques points avec la profondeur, pour d'autres raisons, que le [chapitre
-# 3](03_architectures) traite. (Le nombre qui suit ± est l'*écart type* des trois graines, ici et
-# dans tout le chapitre ; la bande colorée d'une courbe le montre aussi.)
+# 3](03_architectures.ipynb) traite. (Le nombre qui suit ± est l'*écart type* des trois graines, ici
+# et dans tout le chapitre ; la bande colorée d'une courbe le montre aussi.)
 #
 # ### Sparsité et neurones morts
 #
@@ -746,8 +745,8 @@ verdict("layers-pool-valid", int(quoted_max(batch).shape[1]))
 # %% [markdown]
 # ### La taille de la sortie
 #
-# C'est la formule d'une convolution sans remplissage ([chapitre 1](01_convolution)), avec le même
-# oubli : quand la division ne tombe pas juste, il faut l'arrondir vers le bas.
+# C'est la formule d'une convolution sans remplissage ([chapitre 1](01_convolution.ipynb)), avec le
+# même oubli : quand la division ne tombe pas juste, il faut l'arrondir vers le bas.
 
 # %%
 example = pool2d(np.zeros((4, 4)), 2, 2)
@@ -1922,7 +1921,7 @@ assert abs(descend(sgd, 0.021, 100)[-1, 1]) > 1e3
 # %% [markdown]
 # Un vrai réseau n'a pas une courbure mais des milliers, que personne ne connaît : on essaie. Voici
 # LeNet-5, le réseau de la suite du chapitre, dans sa version d'aujourd'hui, avec ReLU et maximum
-# (le [chapitre 3](03_architectures) construit celle de 1998).
+# (le [chapitre 3](03_architectures.ipynb) construit celle de 1998).
 
 
 # %%
@@ -2510,7 +2509,7 @@ figures.show(
 # Réunissons ce que nous avons appris : toutes les images, cinq convolutions avec ReLU, des
 # sous-échantillonnages par le maximum, de l'abandon, des retournements, Adam et un taux en cosinus.
 # Une moyenne globale, que ses 128 cartes rendent cette fois assez riche, le termine, et la
-# *normalisation par lots*, que le [chapitre 3](03_architectures) explique, le stabilise.
+# *normalisation par lots*, que le [chapitre 3](03_architectures.ipynb) explique, le stabilise.
 
 
 # %%

@@ -19,7 +19,7 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | le [chapitre 1](01_convolution), le [chapitre 2](02_layers_and_training) |
+# | **Prérequis** | les chapitres [1](01_convolution.ipynb) et [2](02_layers_and_training.ipynb) |
 # | **Document étudié** | 004, chapitre 1 : quelques exemples des réseaux à convolution |
 # | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) pour les comparaisons |
 # | **Durée** | trois heures de lecture et d'exercices ; exécution rapide : deux minutes |
@@ -28,9 +28,10 @@
 # page chacune : une date, un nombre de paramètres, une idée. Nous allons **construire les sept
 # premières**, mesurer la huitième, recompter chaque nombre, et mettre chaque idée à l'épreuve.
 #
-# > **Plan.** Les trois mesures, puis une section par architecture, de LeNet-5 à EfficientNet. Pour
-# > la suite du cours, VGG, la normalisation et ResNet suffisent. À la première lecture, passez les
-# > détails du LeNet-5 de 1998, les têtes auxiliaires et la preuve par les poids copiés.
+# > **Plan.** Les trois mesures, puis une section par architecture, de LeNet-5 à EfficientNet. La
+# > suite du cours se sert de VGG, de la convolution 1 × 1, de la normalisation, de ResNet et de la
+# > convolution par canal. À la première lecture, passez les détails du LeNet-5 de 1998, les têtes
+# > auxiliaires et la preuve par les poids copiés.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -357,8 +358,8 @@ for name, identifier in ARXIV.items():
 # ## LeNet-5 : le modèle
 #
 # Deux convolutions, deux sous-échantillonnages, trois couches denses : tout y est déjà. Le
-# [chapitre 2](02_layers_and_training) a entraîné la version d'aujourd'hui ; la voici, dans la forme
-# que prendront toutes les autres, une table et une boucle.
+# [chapitre 2](02_layers_and_training.ipynb) a entraîné la version d'aujourd'hui ; la voici, dans la
+# forme que prendront toutes les autres, une table et une boucle.
 
 
 # %%
@@ -878,8 +879,8 @@ verdict("arch-vgg-layers", sum(VGG[19]) + 3)
 # ### Pourquoi 3 × 3 ?
 #
 # Deux convolutions 3 × 3 empilées voient aussi loin qu'une 5 × 5, trois aussi loin qu'une 7 × 7 :
-# le [chapitre 1](01_convolution) l'a mesuré par le gradient. Avec un pas de 1, chaque noyau de côté
-# $F$ ajoute $F - 1$ au champ réceptif. Comptons les poids, de 64 canaux vers 64.
+# le [chapitre 1](01_convolution.ipynb) l'a mesuré par le gradient. Avec un pas de 1, chaque noyau
+# de côté $F$ ajoute $F - 1$ au champ réceptif. Comptons les poids, de 64 canaux vers 64.
 
 
 # %%
@@ -1362,7 +1363,7 @@ del model
 #
 # Le document cite « une factorisation de la convolution 3x3 en deux convolutions séquentielles de
 # 3x1 et 1x3 ». Comptons les poids, pour un même champ réceptif, et ceux de l'autre factorisation,
-# qu'il oublie et que le dessin montre : deux 3 × 3 à la place d'une 5 × 5.
+# qu'il oublie et que montre le dessin du module : deux 3 × 3 à la place d'une 5 × 5.
 
 # %%
 FACTORED = {
@@ -1546,10 +1547,11 @@ verdict(
 #
 # $$\mathcal{H}(x) = \mathcal{F}(x) + x.$$
 #
-# Un ***raccourci*** porte l'entrée jusqu'à l'addition. Ne rien faire devient facile : il suffit que
-# $\mathcal{F}$ soit nulle. Voici les blocs de ResNet : le simple (18 et 34 couches), et le
-# ***goulot*** (50 et plus), dont la 3 × 3 travaille sur quatre fois moins de canaux. Quand la
-# taille ou les canaux changent, une convolution 1 × 1 *projette* l'entrée sur le raccourci.
+# Un ***raccourci*** (*shortcut*, *skip connection*) porte l'entrée jusqu'à l'addition. Ne rien
+# faire devient facile : il suffit que $\mathcal{F}$ soit nulle. Voici les blocs de ResNet : le
+# simple (18 et 34 couches), et le ***goulot*** (50 et plus), dont la 3 × 3 travaille sur quatre
+# fois moins de canaux. Quand la taille ou les canaux changent, une convolution 1 × 1 *projette*
+# l'entrée sur le raccourci.
 
 # %%
 EPSILON = 1.001e-5  # celui de keras.applications
@@ -2004,8 +2006,8 @@ verdict("arch-densenet-gradient", bool(ratios["bloc dense"] < ratios["pile simpl
 # ## EfficientNet : tout agrandir ensemble
 #
 # Le document finit par EfficientNet, que le chapitre 8 construit bloc par bloc. Ses trois
-# ingrédients se mesurent dès maintenant ; seul le dernier, l'agrandissement composé, est une idée
-# de son article.
+# ingrédients se mesurent dès maintenant ; seul le dernier, l'agrandissement composé (la *mise à
+# l'échelle composée* du chapitre 8), est une idée de son article.
 #
 # ### La convolution par canal
 #
@@ -2191,7 +2193,7 @@ runtime.show_table(header, rows)
 # Un réseau de huit filtres manque d'abord de canaux ; une image deux fois plus fine lui demande un
 # champ réceptif qu'il n'a pas. Les coefficients d'EfficientNet ont été cherchés pour un réseau déjà
 # bien proportionné, sur ImageNet : l'équilibre est une recette à régler, non une loi. Le [chapitre
-# 8](08_efficientnet_b4) y revient.
+# 8](08_efficientnet_b4.ipynb) y revient.
 #
 # ## Nos réseaux sont-ils les vrais ?
 #

@@ -20,7 +20,8 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres 1 et 2, et le début du [chapitre 3](03_architectures) |
+# | **Prérequis** | les chapitres 1 et 2 |
+# | | ImageNet, la normalisation par lots : [chapitre 3](03_architectures.ipynb) |
 # | **Document étudié** | 004, chapitre 2 : optimiser les réseaux à convolution |
 # | **Données** | Fashion-MNIST, ISBI 2012, Oxford-IIIT Pet ; hors ligne, images dessinées |
 # | **Durée** | une heure et quart de lecture, autant d'exercices ; exécution rapide : 45 secondes |
@@ -252,10 +253,11 @@ figures.show(
 # Un vêtement a une forme, toujours au centre ; un tissu n'est qu'une texture, sans centre ni haut.
 #
 # Le réseau ne se termine pas par `Flatten` : une moyenne globale ([chapitre
-# 2](02_layers_and_training)) résume chacune des 64 dernières cartes par un nombre. Ce vecteur
-# de 64 caractéristiques est ce que nous réutiliserons. Les statistiques de la normalisation par
-# lots suivent vite (`momentum=0.9`) : avec la valeur de Keras, 0,99, elles auraient du retard après
-# si peu de mises à jour.
+# 2](02_layers_and_training.ipynb)) résume chacune des 64 dernières cartes par un nombre. Ce vecteur
+# de 64 caractéristiques est ce que nous réutiliserons. Le réseau qui le calcule est la ***base*** ;
+# la couche dense que l'on pose dessus, propre à une tâche, est la ***tête***. Les statistiques de
+# la normalisation par lots suivent vite (`momentum=0.9`) : avec la valeur de Keras, 0,99, elles
+# auraient du retard après si peu de mises à jour.
 
 
 # %%
@@ -857,7 +859,7 @@ else:
 # n'est plus entretenue : Caffe n'a pas eu de version depuis 2017. Aujourd'hui, on prend les modèles
 # dans [keras.applications](https://keras.io/api/applications/),
 # [torchvision](https://pytorch.org/vision/stable/models.html) ou [Hugging
-# Face](https://huggingface.co/models). Que sont devenus ceux de la liste ?
+# Face](https://huggingface.co/models). Que sont devenus ceux que le document cite ?
 #
 # | Modèle de la liste | Ce qu'il est | Où nous le croisons |
 # |:--|:--|:--|
@@ -867,8 +869,8 @@ else:
 # | Places-CNN | AlexNet, entraîné sur des scènes | l'idée : tout ce chapitre |
 # | GoogLeNet de Princeton | une mise en œuvre de GoogLeNet | chapitre 3 |
 # | Fully Convolutional Networks | une tête dense devenue convolution | ci-dessous, chapitre 5 |
-# | Cascaded FCN | deux FCN à la suite : l'organe, puis la lésion | chapitre 5 |
-# | Earth Observation | SegNet sur des images aériennes | chapitre 5 |
+# | Cascaded FCN | deux FCN à la suite : l'organe, puis la lésion | segmenter : chapitre 5 |
+# | Earth Observation | SegNet sur des images aériennes | segmenter : chapitre 5 |
 #
 # ### Tel quel
 #
@@ -974,10 +976,10 @@ runtime.show_table(("photographie", *PREPARATIONS), rows)
 #
 # ### *Network in Network* : dense en chaque point
 #
-# Ce réseau de 2013 glisse, entre deux convolutions, un petit perceptron appliqué à chaque
-# position : c'est la ***convolution 1 × 1***, que GoogLeNet et ResNet ont reprise. Il finit, comme
-# le nôtre, par une moyenne globale. Une couche dense appliquée aux canaux de chaque point et une
-# convolution 1 × 1 sont-elles la même fonction ?
+# Ce réseau de 2013 glisse, entre deux convolutions, un petit réseau de couches denses, appliqué à
+# chaque position : c'est la ***convolution 1 × 1***, que GoogLeNet et ResNet ont reprise. Il finit,
+# comme le nôtre, par une moyenne globale. Une couche dense appliquée aux canaux de chaque point et
+# une convolution 1 × 1 sont-elles la même fonction ?
 
 # %%
 maps = np.random.default_rng(0).normal(size=(2, 7, 7, 32)).astype("float32")
@@ -992,9 +994,10 @@ verdict("transfer-zoo-nin", bool(difference < 1e-5))
 # %% [markdown]
 # ### FCN : la tête devient une carte
 #
-# Cette égalité est l'idée des réseaux ***entièrement convolutifs*** : en appliquant la tête *avant*
-# la moyenne, on obtient une décision en chaque point, sur une image de taille quelconque. Rien
-# n'est à réapprendre, puisque la moyenne des scores est le score de la moyenne.
+# Cette égalité est l'idée des réseaux ***entièrement convolutifs*** (*fully convolutional
+# networks*, FCN) : en appliquant la tête *avant* la moyenne, on obtient une décision en chaque
+# point, sur une image de taille quelconque. Rien n'est à réapprendre, puisque la moyenne des scores
+# est le score de la moyenne.
 
 
 # %%
@@ -1229,7 +1232,8 @@ figures.show(draw_quadrant(shown), alt=describe_quadrant(good))
 # vêtements n'a presque rien à offrir à la microscopie.
 #
 # (L'avance de l'affinage tient aussi à notre tête, qui n'apprend que pendant deux cents mises à
-# jour : avec mille images, une régression logistique menée à son terme fera cinq points de plus.)
+# jour : avec mille images, une ***régression logistique***, la même couche dense apprise jusqu'au
+# bout, fera cinq points de plus.)
 #
 # ### Avec ImageNet et de vraies photographies
 #
@@ -1458,8 +1462,8 @@ verdict(
 #
 # ### « Adaptation aux données spatiales »
 #
-# Comme au [chapitre 1](01_convolution), mélangeons les pixels de toutes les images **par la même
-# permutation** ; cette fois sur nos deux cibles, et avec un réseau dense pour comparaison.
+# Comme au [chapitre 1](01_convolution.ipynb), mélangeons les pixels de toutes les images **par la
+# même permutation** ; cette fois sur nos deux cibles, et avec un réseau dense pour comparaison.
 
 
 # %%
@@ -1542,7 +1546,7 @@ verdict(
 # %% [markdown]
 # Et le réseau entier, moyenne globale comprise ? Déplaçons et tournons les images de test. Le
 # second réseau a vu, à l'apprentissage, des images déplacées et tournées au hasard : cette
-# augmentation de données ([chapitre 2](02_layers_and_training)) apprend au réseau ce que son
+# augmentation de données ([chapitre 2](02_layers_and_training.ipynb)) apprend au réseau ce que son
 # architecture ne lui donne pas.
 
 # %%

@@ -18,7 +18,8 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres [1](01_convolution) et [2](02_layers_and_training) |
+# | **Prérequis** | les chapitres [1](01_convolution.ipynb) et [2](02_layers_and_training.ipynb) |
+# | | la convolution 1 × 1 : [chapitre 3](03_architectures.ipynb) |
 # | **Document étudié** | 000, première partie : U-Net |
 # | **Données** | ISBI 2012, membranes de neurones ; hors ligne, un tissu dessiné |
 # | **Durée** | une heure et quart de lecture, une heure d'exercices (deux avec le dernier) |
@@ -250,7 +251,9 @@ for name, found in {"mur entier": wall, "mur percé": pierced}.items():
 # convolutions, puis une division par deux, en gardant de côté la carte d'avant. Un étage du
 # ***décodeur*** : une *convolution transposée*, que nous ouvrirons plus bas, double la carte ; on
 # lui colle celle de l'encodeur, et deux convolutions mêlent le tout. Cette carte qui saute
-# par-dessus le U est une ***connexion directe*** (*skip connection*).
+# par-dessus le U est une ***connexion directe*** (*skip connection*). À la différence du raccourci
+# de ResNet ([chapitre 3](03_architectures.ipynb)), qui additionne à l'intérieur d'un bloc, elle
+# concatène, d'un bout à l'autre du réseau.
 
 
 # %%
@@ -353,7 +356,7 @@ def unet(
 # %% [markdown]
 # Est-ce bien le réseau du document ? Comptons ses paramètres, puis lisons sa structure **dans le
 # graphe** que Keras a construit. (Une seule différence : les poids de départ, à l'échelle de He
-# ([chapitre 2](02_layers_and_training)), comme dans l'article.)
+# ([chapitre 2](02_layers_and_training.ipynb)), comme dans l'article.)
 
 # %%
 model = unet()
@@ -651,9 +654,9 @@ for fold in range(2):
 #
 # Une coupe tournée, retournée, un peu étirée reste une coupe. L'article déplace au hasard les neuf
 # points d'une grille 3 × 3, d'un écart type de dix pixels, et interpole entre eux : la
-# *déformation élastique*. (Nos tuiles sont quatre fois plus petites que ses coupes : les mêmes
-# dix pixels y déforment davantage.) Image et masque subissent **le même** déplacement ; le masque
-# prend la valeur du plus proche voisin, pour rester fait de 0 et de 1.
+# *déformation élastique*. (Nos exemples seront des carrés quatre fois plus petits que ses coupes :
+# les mêmes dix pixels y déforment davantage.) Image et masque subissent **le même** déplacement ;
+# le masque prend la valeur du plus proche voisin, pour rester fait de 0 et de 1.
 
 
 # %%
@@ -2396,8 +2399,9 @@ def train_rpn(drawn):
 
 
 # %% [markdown]
-# À l'inférence, on garde les meilleures boîtes de chaque image, sans doublons, et toujours le même
-# nombre, pour que le second étage reçoive un tableau.
+# À l'***inférence***, c'est-à-dire une fois l'entraînement fini, on garde les meilleures boîtes de
+# chaque image, sans doublons, et toujours le même nombre, pour que le second étage reçoive un
+# tableau.
 
 
 # %%
@@ -2971,8 +2975,8 @@ EXERCISE_PADDING.check(padded_solution)
 # ## Ce que nous avons vérifié
 #
 # Trois phrases du document ne se vérifient pas ici : l'origine biomédicale de U-Net, son usage en
-# IRM et en tomodensitométrie, sa place de « choix de référence ». Le registre des affirmations dit
-# pourquoi. Voici les autres.
+# IRM et en tomodensitométrie, sa place de « choix de référence ». La page *Ce que les documents
+# disent, ce que l'exécution montre* dit pourquoi. Voici les autres.
 
 # %%
 summary()

@@ -18,7 +18,7 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres [2](02_layers_and_training) à [5](05_unet) |
+# | **Prérequis** | les chapitres [2](02_layers_and_training.ipynb) à [5](05_unet.ipynb) |
 # | **Document étudié** | 001 : un projet de segmentation |
 # | **Données** | Oxford-IIIT Pet, chats et chiens ; hors ligne, des animaux dessinés |
 # | **Durée** | une heure et quart de lecture, une heure d'exercices (deux avec le dernier) |
@@ -119,7 +119,7 @@ runtime.banner(pets)
 # Dans les fichiers d'origine, 1 est l'animal, 2 le fond, 3 la bordure : la bande où les annotateurs
 # n'ont pas voulu trancher. Notre chargeur en fait 0, 1 et 2, nous verrons pourquoi. Il ramène
 # chaque photographie à un carré, ce qui change ses proportions : l'image en lissant, le masque au
-# plus proche voisin ([chapitre 5](05_unet)), pour qu'une classe reste une classe.
+# plus proche voisin ([chapitre 5](05_unet.ipynb)), pour qu'une classe reste une classe.
 
 # %%
 GREYS = np.array([0.45, 0.15, 1.0])  # animal, fond, bordure
@@ -224,7 +224,7 @@ print(f"{len(pixels)} images, toutes différentes")
 #
 # Chaque bloc est **résiduel** : la sortie est la somme d'un chemin de convolutions et d'un
 # raccourci d'une seule convolution 1 × 1. C'est l'idée de ResNet, avec les convolutions séparables
-# de Xception ([chapitre 3](03_architectures)).
+# de Xception ([chapitre 3](03_architectures.ipynb)).
 
 
 # %%
@@ -440,8 +440,8 @@ verdict("pets-base-softmax", bool(np.allclose(sums, 1, atol=1e-5)))
 # ## MobileNetV2, bloc par bloc
 #
 # Le second modèle emprunte son encodeur à MobileNetV2, un réseau fait pour les téléphones. Son bloc
-# est un ***bloc résiduel inversé***. Le goulot de ResNet-50 ([chapitre 3](03_architectures)) réduit
-# les canaux, convolue, puis les rétablit. Celui-ci fait l'inverse :
+# est un ***bloc résiduel inversé***. Le goulot de ResNet-50 ([chapitre 3](03_architectures.ipynb))
+# réduit les canaux, convolue, puis les rétablit. Celui-ci fait l'inverse :
 #
 # 1. une convolution 1 × 1 **étend** les canaux (six fois plus, sauf dans le premier bloc, qui
 #    s'en passe) ;
@@ -719,8 +719,8 @@ print("moyennes et variances :", number(statistics, 0))
 # Les 32 832 paramètres non entraînables du document sont exactement les moyennes et variances des
 # normalisations : dans ce décompte, l'encodeur est entièrement libre. Le tutoriel de TensorFlow,
 # lui, le gèle, et affiche 4 660 323 paramètres entraînables. Ce que le document appelle « transfer
-# learning » est donc un ***affinage*** ([chapitre 4](04_transfer_learning)), sans phase gelée à ce
-# qu'on voit. Nous comparerons.
+# learning » est donc un ***affinage*** ([chapitre 4](04_transfer_learning.ipynb)), sans phase gelée
+# à ce qu'on voit. Nous comparerons.
 #
 # ### La figure 2
 #
@@ -848,10 +848,11 @@ print(
 # %% [markdown]
 # ## Augmenter l'image et son masque, ensemble
 #
-# Trois cents images, c'est peu : l'augmentation de données ([chapitre 2](02_layers_and_training))
-# en fabrique de nouvelles à chaque époque. Tourner, agrandir ou réduire, décaler, retourner : la
-# **géométrie** doit être la même pour l'image et pour son masque, et le masque se lit au plus
-# proche voisin. La **couleur**, elle, ne concerne que l'image.
+# Trois cents images, c'est peu : l'augmentation de données
+# ([chapitre 2](02_layers_and_training.ipynb)) en fabrique de nouvelles à chaque époque. Tourner,
+# agrandir ou réduire, décaler, retourner : la **géométrie** doit être la même pour l'image et pour
+# son masque, et le masque se lit au plus proche voisin. La **couleur**, elle, ne concerne que
+# l'image.
 #
 # Les images sont ramenées dans [−1, 1], l'échelle sur laquelle MobileNetV2 a appris (le document ne
 # dit rien de la sienne).
@@ -1047,7 +1048,7 @@ def trained(builder, recipe, seed=0, callbacks=()):
 # %% [markdown]
 # Nous mesurons, comme le document, l'exactitude et la perte (aucune probabilité n'y compte pour
 # moins de $10^{-7}$), et de plus l'IoU de **chaque** classe, leur moyenne, et la F1 des contours de
-# l'animal, à un soixante-quatrième d'image près ([chapitre 5](05_unet)).
+# l'animal, à un soixante-quatrième d'image près ([chapitre 5](05_unet.ipynb)).
 #
 # Attention : les courbes d'entraînement de Keras sont des moyennes prises pendant l'époque, alors
 # que les poids changent et que les normalisations utilisent leur lot ; la validation est mesurée à
@@ -1352,8 +1353,8 @@ class Snapshots(keras.callbacks.Callback):
 
 
 # %% [markdown]
-# Et deux outils du [chapitre 2](02_layers_and_training), pixel par pixel cette fois : l'exactitude
-# par tranche de confiance, et la température qui corrige un excès d'assurance.
+# Et deux outils du [chapitre 2](02_layers_and_training.ipynb), pixel par pixel cette fois :
+# l'exactitude par tranche de confiance, et la température qui corrige un excès d'assurance.
 
 # %%
 BINS = 10
@@ -1500,10 +1501,10 @@ figures.show(
 # 0,66 à 0,92. Le surapprentissage n'explique pas un départ si bas. Serait-ce la mesure qui est
 # fausse ?
 #
-# Un suspect : les **statistiques de normalisation** ([chapitre 3](03_architectures)), dont le
-# [chapitre 4](04_transfer_learning) a montré la dérive. Pendant l'entraînement, une normalisation
-# utilise la moyenne et la variance **du lot** ; pendant la validation, elle utilise des moyennes
-# mobiles, tenues à jour à chaque lot d'entraînement avec une ***inertie*** $m$ :
+# Un suspect : les **statistiques de normalisation** ([chapitre 3](03_architectures.ipynb)), dont le
+# [chapitre 4](04_transfer_learning.ipynb) a montré la dérive. Pendant l'entraînement, une
+# normalisation utilise la moyenne et la variance **du lot** ; pendant la validation, elle utilise
+# des moyennes mobiles, tenues à jour à chaque lot d'entraînement avec une ***inertie*** $m$ :
 #
 # $$\mu \leftarrow m\,\mu + (1 - m)\,\mu_{\text{lot}},$$
 #
@@ -1824,9 +1825,9 @@ figures.show(
 # ### Une mesure de l'assurance
 #
 # Rangeons les pixels du test par confiance, en dix tranches, et mesurons l'***erreur de
-# calibration***, comme au [chapitre 2](02_layers_and_training). Puis divisons les scores par une
-# température $T$, choisie sur la validation : l'ordre des classes ne change pas, donc l'exactitude
-# non plus.
+# calibration***, comme au [chapitre 2](02_layers_and_training.ipynb). Puis divisons les scores par
+# une température $T$, choisie sur la validation : l'ordre des classes ne change pas, donc
+# l'exactitude non plus.
 
 
 # %%
@@ -1910,7 +1911,9 @@ choices_table(thirty.values)
 # rajouter des epochs, modifier les différents hyperparamètres (learningRate...). » Faisons-le, pas
 # à pas.
 #
-# L'augmentation est prête depuis le début du chapitre ; restent le taux et ses réglages.
+# L'augmentation est prête depuis le début du chapitre ; restent le taux et ses réglages, des
+# ***hyperparamètres*** : ce que l'on choisit avant l'entraînement, et que le gradient n'apprend
+# pas.
 
 # %% [markdown]
 # ### Un taux qui change
@@ -1938,10 +1941,11 @@ figures.show(
 # %% [markdown]
 # ### Chercher les hyperparamètres
 #
-# Combien vaut le bon taux ? Faut-il une ***dégradation des poids*** (AdamW) ? Une recherche **au
-# hasard**, déclarée d'avance : quelques tirages, le taux uniforme sur une échelle logarithmique de
-# 0,0002 à 0,005, la dégradation 0 ou 0,01, et le choix par l'IoU moyenne **de validation**. Le
-# réseau est celui d'inertie 0,9 partout ; sur un processeur, quatre tirages de six époques.
+# Combien vaut le bon taux ? Faut-il une ***dégradation des poids*** (*weight decay*, celle d'AdamW,
+# sans rapport avec la dégradation du chapitre 3) ? Une recherche **au hasard**, déclarée d'avance :
+# quelques tirages, le taux uniforme sur une échelle logarithmique de 0,0002 à 0,005, la dégradation
+# 0 ou 0,01, et le choix par l'IoU moyenne **de validation**. Le réseau est celui d'inertie 0,9
+# partout ; sur un processeur, quatre tirages de six époques.
 
 # %%
 DRAWS = runtime.pick(quick=0, full=12, cpu=4)
@@ -2467,8 +2471,8 @@ EXERCISE_IOUS.check(ious_solution)
 # ### 3. Retourner une paire
 #
 # Écrivez la fonction qui retourne de gauche à droite une image (h, w, 3) et son masque (h, w), et
-# qui échange au passage deux classes quand on le demande : utile si l'une s'appelle « patte gauche
-# » et l'autre « patte droite ». `swapped` vaut `None` ou un couple de classes.
+# qui échange au passage deux classes quand on le demande : utile si l'une s'appelle « patte
+# gauche » et l'autre « patte droite ». `swapped` vaut `None` ou un couple de classes.
 
 
 # %%

@@ -18,7 +18,9 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres [2](02_layers_and_training) et [5](05_unet) |
+# | **Prérequis** | l'apprentissage : [chapitre 2](02_layers_and_training.ipynb) |
+# | | la normalisation par lots : [chapitre 3](03_architectures.ipynb) |
+# | | la convolution transposée : [chapitre 5](05_unet.ipynb) |
 # | **Document étudié** | 000, « GAN » |
 # | **Données** | Fashion-MNIST ; hors ligne, des chiffres manuscrits ; visages dessinés |
 # | **Durée** | cinq heures de lecture et d'exercices ; exécution rapide : une minute |
@@ -756,7 +758,7 @@ verdict("gan-residue", shown.count(residue))
 # demander (TensorFlow, JAX, PyTorch). `loss_and_gradients(loss, weights, state)` rend la perte et
 # ses gradients ; `compiled` compile chacune des deux mises à jour.
 #
-# Reste un détail : les normalisations par lot. Pour dessiner, le générateur est appelé en mode
+# Reste un détail : les normalisations par lots. Pour dessiner, le générateur est appelé en mode
 # entraînement, et ses moyennes mobiles changeraient au tour de l'autre. `unmoved` les remet en
 # place. Les deux autres fonctions joignent une classe à une entrée, et moyennent des mesures.
 
@@ -982,8 +984,8 @@ def summed_up(history, points):
 #
 # Faisons jouer séparément les deux joueurs, sur des lots d'une, de deux et de sept images, avec les
 # réseaux du document. À chaque tour, un seul doit bouger : la cellule s'arrête si l'autre a bougé
-# d'un rien. (Ces réseaux n'ont pas de normalisation par lot : `unmoved` sera éprouvé plus bas, avec
-# chaque variante.)
+# d'un rien. (Ces réseaux n'ont pas de normalisation par lots : `unmoved` sera éprouvé plus bas,
+# avec chaque variante.)
 
 
 # %%
@@ -1238,7 +1240,8 @@ figures.show(
 #
 # 1. des convolutions à pas, transposées dans le générateur, et aucune couche de
 #    sous-échantillonnage (*pooling*) ;
-# 2. une normalisation par lot dans les deux réseaux, sauf à la sortie de $G$ et à l'entrée de $D$ ;
+# 2. une normalisation par lots dans les deux réseaux, sauf à la sortie de $G$ et à l'entrée de
+#    $D$ ;
 # 3. aucune couche dense cachée ;
 # 4. ReLU dans le générateur, tangente hyperbolique à sa sortie ;
 # 5. LeakyReLU dans le discriminateur.
@@ -1384,9 +1387,9 @@ print("deux appels, mêmes valeurs :", "oui" if same else "non")
 # ## Entraîner le réseau du document
 #
 # Le document s'arrête à `compile`. Continuons : Fashion-MNIST, agrandi à soixante-quatre pixels.
-# Deux réglages : l'Adam par défaut du document (pas de 0,001), puis celui de DCGAN. Un DCGAN joue
-# autant de tours et sert de repère. Pour le juge, les images sont réduites à 32 pixels. Vingt-cinq
-# bruits fixes, dessinés en chemin, montrent le progrès.
+# Deux réglages : l'Adam par défaut du document (un taux d'apprentissage, ou pas, de 0,001), puis
+# celui de DCGAN. Un DCGAN joue autant de tours et sert de repère. Pour le juge, les images sont
+# réduites à 32 pixels. Vingt-cinq bruits fixes, dessinés en chemin, montrent le progrès.
 
 
 # %%
@@ -1707,7 +1710,7 @@ figures.show(
 # %% [markdown]
 # ### Les cinq règles, une à une
 #
-# Retirons chaque règle, seule, à budget égal. La partie est courte : le pas d'apprentissage est
+# Retirons chaque règle, seule, à budget égal. La partie est courte : le taux d'apprentissage est
 # cinq fois celui de l'article.
 
 # %%
@@ -1748,7 +1751,7 @@ rules_shown = [measures_row(name, runs) for name, runs in rules_found.values.ite
 runtime.show_table(MEASURES, rules_shown)
 
 # %% [markdown]
-# - **Deux règles se défendent seules.** Sans normalisation par lot, le rappel est nul (les petits
+# - **Deux règles se défendent seules.** Sans normalisation par lots, le rappel est nul (les petits
 #   poids de départ y sont pour beaucoup, comme nous le verrons avec les critiques de WGAN). Avec
 #   une couche dense cachée, à chaque graine, presque toutes les images sont de la même classe.
 # - **Deux ne se voient pas.** Sans ReLU, deux graines sur trois restent dans la dispersion de la
@@ -1756,7 +1759,7 @@ runtime.show_table(MEASURES, rules_shown)
 # - **Une coûte.** Sans pas (agrandir puis convoluer, convoluer puis sous-échantillonner), il fait
 #   **mieux**, au prix de quatre fois plus de calcul.
 #
-# Ce sont des parties courtes, à un pas d'apprentissage élevé : c'est là que normaliser compte le
+# Ce sont des parties courtes, à un taux d'apprentissage élevé : c'est là que normaliser compte le
 # plus.
 
 # %% [markdown]
@@ -2159,7 +2162,7 @@ ON_IMAGES = RECIPES | {
 # Trois recettes de plus, sur les images : le générateur à style, un GAN tout en couches denses
 # (celui de 2014), et un générateur vingt-cinq fois plus pressé que son discriminateur, dont nous
 # attendons un effondrement. Le générateur à style reçoit, comme dans ses articles, un
-# discriminateur sans normalisation par lot et une pénalité de gradient. Sur l'anneau, la pénalité
+# discriminateur sans normalisation par lots et une pénalité de gradient. Sur l'anneau, la pénalité
 # de WGAN-GP vaut 1 au lieu de 10 : ce coefficient dépend de l'échelle des données.
 #
 # Les points de l'anneau, et le GAN de 2014, se contentent de couches denses.
@@ -2186,9 +2189,9 @@ def mlp(inputs, outputs, widths, constraint=None, noise=0.0, classes=0, name=Non
 
 
 # %% [markdown]
-# Sans normalisation par lot, les petits poids de DCGAN (écart type 0,02) éteindraient le signal,
+# Sans normalisation par lots, les petits poids de DCGAN (écart type 0,02) éteindraient le signal,
 # couche après couche. Les critiques prennent donc l'initialisation de He
-# ([chapitre 2](02_layers_and_training)).
+# ([chapitre 2](02_layers_and_training.ipynb)).
 
 
 # %%
@@ -2412,7 +2415,7 @@ verdict("gan-wgan", full and float(modes["WGAN-GP"] - modes["de base"]))
 # %% [markdown]
 # ### Le réglage
 #
-# Trois pas d'apprentissage, trois valeurs de $\beta_1$, la recette de base. Dans chaque case : les
+# Trois taux d'apprentissage, trois valeurs de $\beta_1$, la recette de base. Dans chaque case : les
 # modes atteints sur huit, en moyenne sur les graines, et la part des points bien placés.
 
 # %%
@@ -2466,8 +2469,8 @@ verdict("gan-sensitivity", full and float(max(averages) - min(averages)))
 # ### Sur les images
 #
 # Chaque recette joue le même nombre de tours du générateur ; les critiques de WGAN et de WGAN-GP en
-# jouent donc plusieurs fois plus. « De base » est le DCGAN. Les pas d'apprentissage sont multipliés
-# par cinq, comme sur l'anneau.
+# jouent donc plusieurs fois plus. « De base » est le DCGAN. Les taux d'apprentissage sont
+# multipliés par cinq, comme sur l'anneau.
 
 # %%
 IMAGE_STEPS = runtime.pick(quick=1, full=4_000, cpu=800)
@@ -2565,7 +2568,7 @@ def mean_fid(name):
 verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 
 # %% [markdown]
-# Huit cents tours, seize filtres, un pas d'apprentissage élevé : des parties courtes, mais où l'on
+# Huit cents tours, seize filtres, un taux d'apprentissage élevé : des parties courtes, mais où l'on
 # reconnaît des vêtements, sauf avec la perte saturante (à cette graine) et avec WGAN.
 #
 # - **WGAN-GP** arrive premier : plus proche, plus varié, aucune classe oubliée. Son critique joue
@@ -2957,7 +2960,7 @@ runtime.show_table(
 # une perte peut être mauvaise, jamais `nan`.
 
 # %%
-HARSH = ((1, 1e-2), (64, 1e-5))  # points par lot, cinquième du pas d'apprentissage
+HARSH = ((1, 1e-2), (64, 1e-5))  # points par lot, cinquième du taux d'apprentissage
 
 
 def worst_treatments(recipe):

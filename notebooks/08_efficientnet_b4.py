@@ -18,14 +18,14 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres 3 à 6 |
-# | **Document étudié** | 000 : U-Net, GAN, EfficientNet-B4 et ArcFace |
+# | **Prérequis** | les chapitres [3](03_architectures.ipynb) à [6](06_pet_segmentation.ipynb) |
+# | **Document étudié** | 000, « EfficientNet-B4 » |
 # | **Données** | Oxford-IIIT Pet, Fashion-MNIST, visages ORL ; hors ligne, des dessins |
 # | **Durée** | trois heures et demie, exercices compris ; exécution rapide : une minute et demie |
 #
-# > **Par où commencer.** D'abord le réseau et son transfert : de *Les briques* à *Deux phases*.
-# > Ensuite les usages, dans l'ordre que l'on veut : ils ne dépendent pas les uns des autres. Les
-# > parents, les limites, les réponses et ce qui est replié peuvent attendre.
+# > **Plan.** D'abord le réseau et son transfert : de *Les briques* à *Deux phases*. Ensuite les
+# > usages, dans l'ordre que l'on veut : ils ne dépendent pas les uns des autres. Les parents, les
+# > limites, les réponses et ce qui est replié peuvent attendre.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -130,9 +130,9 @@ runtime.banner(garments, pets, people, photographs)
 # %% [markdown]
 # ## Les briques
 #
-# Le [chapitre 3](03_architectures) a rencontré la convolution par canal, le bloc SE et le bloc
-# MBConv. Voici ce que chacun calcule dans EfficientNet, ce qu'il coûte, et comment vérifier qu'il
-# fait ce qu'il dit.
+# Le [chapitre 3](03_architectures.ipynb) a rencontré la convolution par canal, le bloc SE et le
+# bloc MBConv. Voici ce que chacun calcule dans EfficientNet, ce qu'il coûte, et comment vérifier
+# qu'il fait ce qu'il dit.
 #
 # ### Swish
 #
@@ -196,10 +196,10 @@ figures.show(
 #
 # ### La convolution séparable
 #
-# Une multiplication et une addition font une **opération**. Pour chaque position, une convolution
-# ordinaire de côté $k$, de $C$ canaux vers $K$ filtres, en fait $k^2 C K$. La version séparable
-# filtre chaque canal seul ($k^2 C$), puis mêle les canaux par une convolution 1 × 1 ($C K$). Le
-# rapport des deux est
+# Une multiplication et une addition font une **opération** (la multiplication-addition du
+# chapitre 3). Pour chaque position, une convolution ordinaire de côté $k$, de $C$ canaux vers $K$
+# filtres, en fait $k^2 C K$. La version séparable filtre chaque canal seul ($k^2 C$), puis mêle les
+# canaux par une convolution 1 × 1 ($C K$). Le rapport des deux est
 #
 # $$\frac{k^2 C + C K}{k^2 C K} = \frac{1}{K} + \frac{1}{k^2}.$$
 #
@@ -421,10 +421,10 @@ verdict("effnet-se-content", bool(selective))
 #
 # ### MBConv, le goulot inversé
 #
-# Le bloc d'EfficientNet est le bloc résiduel inversé du [chapitre 6](06_pet_segmentation), plus un
-# bloc SE : il élargit les canaux par une convolution 1 × 1, filtre par canal, recalibre, puis
-# projette par une autre 1 × 1, **sans activation** (le *goulot linéaire*). Quand l'entrée et la
-# sortie ont la même taille, il ajoute la première à la seconde.
+# Le bloc d'EfficientNet est le bloc résiduel inversé du [chapitre 6](06_pet_segmentation.ipynb),
+# plus un bloc SE : il élargit les canaux par une convolution 1 × 1, filtre par canal, recalibre,
+# puis projette par une autre 1 × 1, **sans activation** (le *goulot linéaire*). Quand l'entrée et
+# la sortie ont la même taille, il ajoute la première à la seconde.
 
 
 # %%
@@ -607,9 +607,9 @@ assert max(gaps.values()) < 1e-3 < 1e-2 < wrong
 #
 # ### La profondeur stochastique
 #
-# Dans un bloc à raccourci, une couche d'abandon ([chapitre 2](02_layers_and_training)) a une forme
-# particulière : `noise_shape=(None, 1, 1, 1)`. Le tirage se fait une fois par image : la branche
-# passe toute, ou disparaît toute, et il ne reste que le raccourci. C'est la ***profondeur
+# Dans un bloc à raccourci, une couche d'abandon ([chapitre 2](02_layers_and_training.ipynb)) a une
+# forme particulière : `noise_shape=(None, 1, 1, 1)`. Le tirage se fait une fois par image : la
+# branche passe toute, ou disparaît toute, et il ne reste que le raccourci. C'est la ***profondeur
 # stochastique***. Voyons-la sur une branche qui vaut 1 partout.
 
 # %%
@@ -1570,9 +1570,9 @@ print(f"d'une graine à l'autre du même réseau : jusqu'à {number(noise, 3)}")
 # %% [markdown]
 # ## Transférer ce que le réseau sait
 #
-# Le réseau du document n'a encore vu aucune image. Le [chapitre 4](04_transfer_learning) a montré
-# le cas général : base gelée, affinage, taux d'apprentissage, fuites. Voici ce qui est propre à
-# EfficientNet : son entrée, ses normalisations, sa résolution, sa précision de calcul.
+# Le réseau du document n'a encore vu aucune image. Le [chapitre 4](04_transfer_learning.ipynb) a
+# montré le cas général : base gelée, affinage, taux d'apprentissage, fuites. Voici ce qui est
+# propre à EfficientNet : son entrée, ses normalisations, sa résolution, sa précision de calcul.
 #
 # ### Quels poids pour quelle mesure
 #
@@ -1720,7 +1720,7 @@ def described(images, side=SIDE, kind="ImageNet"):
 
 
 # %% [markdown]
-# Deux tâches. *Races* : les trois races du chapitre 4 environ deux cents photographies chacune.
+# Deux tâches. *Races* : les trois races du chapitre 4, environ deux cents photographies chacune.
 # *Espèces* : chat ou chien, toutes races. La moitié des photographies sert à apprendre, 15 % à
 # choisir (la validation), 35 % à juger.
 
@@ -1774,8 +1774,9 @@ for name, task in PET_TASKS.items():
 
 # %% [markdown]
 # Une sonde juge des caractéristiques : une régression logistique, qui ramène chaque image à un
-# vecteur de **longueur 1** (la section *Peu d'images* dira pourquoi). `pet_features` ne calcule
-# qu'une fois les caractéristiques d'une base gelée.
+# vecteur de **longueur 1** (la section *Peu d'images* dira pourquoi). Dans les tableaux, une
+# exactitude est suivie de son intervalle à 95 % (de Wilson) : les valeurs que ce nombre d'images
+# n'exclut pas. `pet_features` ne calcule qu'une fois les caractéristiques d'une base gelée.
 
 
 # %%
@@ -2513,8 +2514,9 @@ verdict("effnet-new-domains", full and clothes["cartes à la coupe"] - clothes["
 #
 # ### Augmenter
 #
-# Une couche d'augmentation ([chapitre 4](04_transfer_learning)) fabrique d'autres vues des mêmes
-# images, à l'entraînement seulement. Elle prend ici des pixels de 0 à 255, *avant* la préparation.
+# Une couche d'augmentation ([chapitre 2](02_layers_and_training.ipynb)) fabrique d'autres vues des
+# mêmes images, à l'entraînement seulement. Elle prend ici des pixels de 0 à 255, *avant* la
+# préparation.
 
 # %%
 COPIES = runtime.pick(quick=1, full=8, cpu=4)
@@ -3100,8 +3102,8 @@ def bifpn(fine, middle, deep, channels=32):
 #
 # #### Une tête sans ancre
 #
-# EfficientDet part d'***ancres*** ([chapitre 5](05_unet)). Nous prenons plus simple, l'idée de
-# [CenterNet](https://arxiv.org/abs/1904.07850) : sur une grille de 12 × 12 cases de 8 pixels, la
+# EfficientDet part d'***ancres*** ([chapitre 5](05_unet.ipynb)). Nous prenons plus simple, l'idée
+# de [CenterNet](https://arxiv.org/abs/1904.07850) : sur une grille de 12 × 12 cases de 8 pixels, la
 # tête donne pour chaque case trois scores, « le centre d'un objet de cette classe est ici », et
 # quatre nombres : la place du centre dans la case, le logarithme de la largeur et de la hauteur. La
 # vérité des scores est une ***carte de centres*** : 1 au centre, et une petite cloche autour, pour
@@ -3480,8 +3482,8 @@ runtime.show_table(("nœud", "part de chaque carte"), rows)
 #
 # Les usages suivants lisent les cartes d'un réseau **gelé** : nos couches avec des poids
 # d'ImageNet, puis les mêmes avec des poids au hasard, qui diront ce que valent les premiers. À cet
-# encodeur, greffons le décodeur du chapitre 5. Les ***connexions directes*** partent des cartes que
-# le premier bloc d'un étage vient d'élargir, juste avant le pas de 2 qui réduit leur côté : ce sont
+# encodeur, greffons le décodeur du chapitre 5. Les connexions directes partent des cartes que le
+# premier bloc d'un étage vient d'élargir, juste avant le pas de 2 qui réduit leur côté : ce sont
 # les plus riches à leur résolution.
 
 # %%
@@ -3506,8 +3508,8 @@ def segmenter(encoder, classes=3, filters=(96, 64, 48, 32)):
 
 
 # %% [markdown]
-# Les images et les trimaps sont celles du chapitre 6, avec le découpage officiel. Seul le décodeur
-# apprend, quelques époques, sans augmentation.
+# Les images et les trimaps sont celles du chapitre 6, avec leur séparation officielle. Seul le
+# décodeur apprend, quelques époques, sans augmentation.
 
 # %%
 SEGMENT_SIDE = runtime.pick(quick=32, full=128, cpu=64)
@@ -3626,11 +3628,11 @@ figures.show(
 )
 
 # %% [markdown]
-# Quatre représentations : les pixels d'une vignette ; leurs composantes principales (PCA),
-# c'est-à-dire leurs coordonnées sur les soixante directions où les visages connus varient le plus
-# ([*eigenfaces*](https://doi.org/10.1162/jocn.1991.3.1.71), 1991) ; le réseau au hasard ; le réseau
-# d'ImageNet. La première moitié des personnes donne une moyenne à retrancher et les directions de
-# la PCA ; on juge sur les autres.
+# Quatre représentations : les pixels d'une vignette ; leurs composantes principales (ACP ; *PCA* en
+# anglais, et dans le tableau), c'est-à-dire leurs coordonnées sur les soixante directions où les
+# visages connus varient le plus ([*eigenfaces*](https://doi.org/10.1162/jocn.1991.3.1.71), 1991) ;
+# le réseau au hasard ; le réseau d'ImageNet. La première moitié des personnes donne une moyenne à
+# retrancher et les directions de la PCA ; on juge sur les autres.
 
 # %%
 PEOPLE = runtime.pick(quick=4, full=40)
@@ -3763,8 +3765,8 @@ verdict("effnet-use-faces", found and found["ImageNet"]["auc"])
 # reconnaît, c'est ce qu'elle a appris ailleurs.
 #
 # Mais une erreur sur quinze, sur des portraits posés et bien éclairés, ne fait pas un « système de
-# sécurité » : le [chapitre 9](09_arcface) apprend pour de bon à reconnaître. L'autre exemple du
-# document, « identification d'empreintes digitales ou d'iris », ne se vérifie pas ici, faute
+# sécurité » : le [chapitre 9](09_arcface.ipynb) apprend pour de bon à reconnaître. L'autre exemple
+# du document, « identification d'empreintes digitales ou d'iris », ne se vérifie pas ici, faute
 # d'images que l'on puisse distribuer.
 # %% [markdown]
 # ### Améliorer une image
@@ -4816,7 +4818,7 @@ figures.show(
 # Comme dans la figure du chapitre 3, les EfficientNet (ronds) bordent le nuage en haut à gauche : à
 # opérations égales, les autres (carrés) sont au-dessous. « À faible coût » se lit donc à exactitude
 # égale : dans l'absolu, MobileNetV2, dont B0 reprend le bloc, est plus petit et moins cher que lui.
-# RegNet, avec deux fois plus d'opérations que B0, reste deux points au-dessous .
+# RegNet, avec deux fois plus d'opérations que B0, reste deux points au-dessous.
 #
 # ### Ce que la convolution apporte
 #

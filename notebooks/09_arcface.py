@@ -19,14 +19,14 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | softmax, entropie croisée : [chapitre 2](02_layers_and_training) |
-# | | calculs d'un réseau, réseaux connus : [chapitre 3](03_architectures) |
-# | | base et tête, fuite de données : [chapitre 4](04_transfer_learning) |
-# | | courbe ROC, AUC, bootstrap : [chapitre 8](08_efficientnet_b4) |
+# | **Prérequis** | softmax, entropie croisée : [chapitre 2](02_layers_and_training.ipynb) |
+# | | calculs d'un réseau, réseaux connus : [chapitre 3](03_architectures.ipynb) |
+# | | base et tête, fuite de données : [chapitre 4](04_transfer_learning.ipynb) |
+# | | courbe ROC, AUC, bootstrap : [chapitre 8](08_efficientnet_b4.ipynb) |
 # | **Document étudié** | 000, « ArcFace » |
 # | **Données** | visages dessinés ; ORL, quarante personnes (aucun visage réel n'est montré) |
 # | **Durée** | deux heures de lecture, une heure d'exercices |
-# | **Exécution** | rapide : 40 s ; complète, sur un processeur : une heure |
+# | **Exécution** | rapide : 40 secondes ; complète, sur un processeur : une heure |
 #
 # > **Plan.**
 # > 1. *La perte* : le code du document démonté, la formule juste, une couche pour toute la famille.
@@ -37,8 +37,8 @@
 # > descripteur appris sur des millions de visages », « Ce que coûte la couche de classification ».
 #
 # Le document nomme la bonne idée, une marge sur l'angle, et annonce sa formule : elle manque. Son
-# code, lui, ne contient ni marge qui agisse, ni classes, ni même un cosinus du bon signe. Vous le
-# démontez, vous écrivez la perte juste, puis vous cherchez où la marge sert vraiment.
+# code, lui, ne contient ni marge qui agisse, ni classes, ni même un cosinus du bon signe. Nous le
+# démontons, nous écrivons la perte juste, puis nous cherchons où la marge sert vraiment.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -120,7 +120,7 @@ runtime.banner(people)
 # ## Reconnaître, c'est comparer
 #
 # Un système de reconnaissance faciale ne peut pas avoir une sortie par personne : il faudrait le
-# réentraîner à chaque inscrit. Il calcule un **plongement**, un vecteur court, et compare des
+# réentraîner à chaque inscrit. Il calcule un ***plongement***, un vecteur court, et compare des
 # vecteurs. Le document le dit bien : « les visages similaires (appartenant à la même personne) sont
 # proches, tandis que les visages différents sont éloignés ». Deux tâches s'y ramènent : la
 # ***vérification*** (« ces deux images montrent-elles la même personne ? » : la distance est-elle
@@ -891,8 +891,8 @@ verdict("arcface-center", bool(distances[-1] < distances[0] / 10))
 # Elle converge. Seule, elle mettrait tous les points au même endroit, d'où le softmax qui les
 # sépare.
 #
-# La **perte par triplets**, celle de FaceNet, s'étudie au [chapitre 10](10_siamese). Sans matrice
-# de classes, elle compare les exemples d'un lot entre eux : une ancre, une positive (même
+# La **perte par triplets**, celle de FaceNet, s'étudie au [chapitre 10](10_siamese.ipynb). Sans
+# matrice de classes, elle compare les exemples d'un lot entre eux : une ancre, une positive (même
 # personne), une négative. Prises au hasard, presque toutes les négatives sont vite satisfaites.
 # FaceNet les choisit donc *semi-difficiles* : plus loin de l'ancre que la positive, mais encore
 # dans la marge. Pour chaque paire positive du lot, nous prenons la plus proche de celles qui sont
@@ -1569,8 +1569,8 @@ def embedder(backbone, dim=512, side=224):
 
 
 # %% [markdown]
-# Les multiplications-additions se comptent comme au [chapitre 3](03_architectures) : chaque poids
-# d'un noyau sert une fois par position de la sortie.
+# Les multiplications-additions se comptent comme au [chapitre 3](03_architectures.ipynb) : chaque
+# poids d'un noyau sert une fois par position de la sortie.
 
 
 # %%
@@ -1648,7 +1648,7 @@ verdict("arcface-download", stored)
 #
 # La règle de l'évaluation : **couper par personne**, jamais par image. Une personne vue à
 # l'entraînement serait reconnue à sa classe : une fuite de données ([chapitre
-# 4](04_transfer_learning)), et nous ne saurions rien des inconnus, les seuls qui comptent.
+# 4](04_transfer_learning.ipynb)), et nous ne saurions rien des inconnus, les seuls qui comptent.
 # L'entraînement apprend, la validation choisit un seuil, le test juge.
 
 # %%
@@ -1856,7 +1856,7 @@ def trained(loss, part, seed, setting=None, base=None, head=None, steps=STEPS):
 # ### Trois points de comparaison
 #
 # Sans eux, aucun nombre ne se lit : les **pixels** (la corrélation de deux images), une **ACP**
-# (l'analyse en composantes principales du [chapitre 8](08_efficientnet_b4)) ajustée sur les
+# (l'analyse en composantes principales du [chapitre 8](08_efficientnet_b4.ipynb)) ajustée sur les
 # personnes de l'entraînement, aux composantes ramenées à la même variance, et le même réseau **au
 # hasard**.
 
@@ -1900,10 +1900,10 @@ METHODS = runtime.pick(
 #
 # D'abord la vérification, sur **toutes** les paires d'images du test. L'AUC est la probabilité
 # qu'une vraie paire soit plus proche qu'une paire différente ; le taux d'égale erreur (*EER*),
-# l'erreur au seuil où les deux sortes d'erreur sont égales ([chapitre 8](08_efficientnet_b4)). Un
-# système réel, lui, fixe la part de paires différentes qu'il accepte, le ***taux de fausse
-# acceptation*** (*FAR*), et regarde la part de vraies paires qui lui reste, le ***taux
-# d'acceptation vraie*** (*TAR*).
+# l'erreur au seuil où les deux sortes d'erreur sont égales
+# ([chapitre 8](08_efficientnet_b4.ipynb)). Un système réel, lui, fixe la part de paires différentes
+# qu'il accepte, le ***taux de fausse acceptation*** (*FAR*), et regarde la part de vraies paires
+# qui lui reste, le ***taux d'acceptation vraie*** (*TAR*).
 
 
 # %%
@@ -1979,10 +1979,10 @@ def open_set(vectors, labels, far=0.01, draws=20, seed=0):
 # ### Les personnes, pas les paires
 #
 # Des milliers de paires viennent de quelques dizaines de personnes : elles ne sont pas
-# indépendantes. Comme au [chapitre 8](08_efficientnet_b4), le bootstrap retire donc au sort **les
-# personnes**, avec remise. Une personne tirée $a$ fois et une autre $b$ fois donnent à leurs paires
-# le poids $ab$. Les paires de deux copies d'une même personne n'ont pas de sens : on ne les compte
-# pas.
+# indépendantes. Comme au [chapitre 8](08_efficientnet_b4.ipynb), le bootstrap retire donc au sort
+# **les personnes**, avec remise. Une personne tirée $a$ fois et une autre $b$ fois donnent à leurs
+# paires le poids $ab$. Les paires de deux copies d'une même personne n'ont pas de sens : on ne les
+# compte pas.
 
 
 # %%
@@ -2887,8 +2887,9 @@ runtime.show_table(("FAR", "100 inscrits", "10 000", "un million"), rows)
 # s'inversait. La composition des données d'apprentissage est une explication plausible, que le
 # rapport n'a pas éprouvée.
 #
-# Un même seuil ne protège donc pas tout le monde également. Le [chapitre 11](11_face_fairness)
-# apprend à mesurer ces écarts, groupe par groupe, avec leurs intervalles.
+# Un même seuil ne protège donc pas tout le monde également. Le
+# [chapitre 11](11_face_fairness.ipynb) apprend à mesurer ces écarts, groupe par groupe, avec leurs
+# intervalles.
 #
 # Avant d'employer ce chapitre, demandez : faut-il reconnaître, ou seulement compter, détourer,
 # ouvrir avec un badge ? Qui a consenti ? Qui répond d'une fausse alerte, et comment la conteste

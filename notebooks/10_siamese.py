@@ -18,7 +18,7 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres [1](01_convolution) et [2](02_layers_and_training) |
+# | **Prérequis** | les chapitres [1](01_convolution.ipynb) et [2](02_layers_and_training.ipynb) |
 # | **Document étudié** | 003, *Siamese Modele et Contrastive Loss* |
 # | **Données** | Fashion-MNIST (70 000 vêtements, 28 × 28) ; hors ligne, des chiffres manuscrits |
 # | **Durée** | deux heures de lecture et d'exercices ; exécution rapide : moins d'une minute |
@@ -354,7 +354,8 @@ figures.show(
 # ## Le réseau
 #
 # Le réseau de base du document a trois couches denses de 128 neurones, séparées par un abandon de
-# 10 % ([chapitre 2](02_layers_and_training)). Nous le réécrivons avec les noms actuels de Keras.
+# 10 % ([chapitre 2](02_layers_and_training.ipynb)). Nous le réécrivons avec les noms actuels de
+# Keras.
 
 
 # %%
@@ -836,8 +837,8 @@ def pair_accuracy(base, images, pairs, same, threshold=0.5):
 
 
 # %% [markdown]
-# L'entraînement lui-même tient en quatre lignes. Un rappel (*callback*) mesure l'exactitude après
-# chaque époque.
+# L'entraînement lui-même tient en quatre lignes. Une fonction de rappel (*callback*) mesure
+# l'exactitude après chaque époque.
 
 
 # %%
@@ -971,7 +972,7 @@ runtime.show_table(("étiquettes", "perte", "exactitude", "AUC"), rows)
 #
 # Un seul nombre, à un seul seuil, sur une seule façon de former les paires. Pour choisir un autre
 # seuil sans regarder le test, il faut un jeu de validation
-# ([chapitre 2](02_layers_and_training)). Le document n'en a pas ; nous prenons une image
+# ([chapitre 2](02_layers_and_training.ipynb)). Le document n'en a pas ; nous prenons une image
 # d'entraînement sur dix, classe par classe.
 
 
@@ -1108,7 +1109,7 @@ print(f"paires de classes différentes au-dessous : {percent(below, 1)}")
 #
 # La ***courbe ROC*** fait varier le seuil : à chaque valeur, la part des paires positives acceptées
 # (à maximiser) contre celle des négatives acceptées à tort (à minimiser). Ce sont le TAR et le FAR
-# du [chapitre 9](09_arcface).
+# du [chapitre 9](09_arcface.ipynb).
 
 # %%
 fig, axis = plt.subplots(figsize=(5, 4.2))

@@ -19,13 +19,14 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | chapitres [2](02_layers_and_training) et [4](04_transfer_learning) |
+# | **Prérequis** | chapitres [2](02_layers_and_training.ipynb) et [4](04_transfer_learning.ipynb) |
+# | | AUC, bootstrap : [chapitre 8](08_efficientnet_b4.ipynb) |
 # | **Document étudié** | 002 : un projet de classification de visages, onze questions |
 # | **Données** | CelebA, dix mille visages ; hors ligne, des visages dessinés |
 # | **Durée** | deux heures pour l'essentiel, six en tout ; exécution rapide : une minute |
 #
-# **Le plan.** La première partie relit le projet, question par question. La seconde mesure
-# l'équité, la corrige, puis décrit le modèle obtenu.
+# **Plan.** La première partie relit le projet, question par question. La seconde mesure l'équité,
+# la corrige, puis décrit le modèle obtenu.
 #
 # - **D'abord** : *Le projet*, les questions 4, 6 et 7, puis *Mesurer l'équité, la corriger* et
 #   *À retenir*.
@@ -434,7 +435,7 @@ assert document_cnn.layers[-3].count_params() == (16 - 8) ** 2 * 128 * 512 + 512
 # ### Ce que coûtent les autres choix
 #
 # Pour compter des réseaux que nous ne construirons pas (l'un pèserait 1,4 Go), les formules du
-# [chapitre 1](01_convolution) suffisent.
+# [chapitre 1](01_convolution.ipynb) suffisent.
 
 
 # %%
@@ -491,8 +492,8 @@ verdict("fair-kernel-cost", CHOICES["filtres 5 × 5"].products / base.products)
 #
 # ### ReLU et la disparition des gradients
 #
-# Le [chapitre 2](02_layers_and_training) l'a montrée sur vingt couches denses. Ce réseau n'en a
-# que cinq. Mesurons, à l'initialisation, le gradient qui arrive à la première convolution, avec
+# Le [chapitre 2](02_layers_and_training.ipynb) l'a montrée sur vingt couches denses. Ce réseau n'en
+# a que cinq. Mesurons, à l'initialisation, le gradient qui arrive à la première convolution, avec
 # trois activations. Les images sont dessinées, les étiquettes quelconques.
 
 
@@ -560,9 +561,9 @@ verdict("fair-sigmoid-output", gap)
 #
 # ### Ce que voit chaque étage
 #
-# Le champ réceptif ([chapitre 1](01_convolution)) est la part de l'image dont dépend une sortie.
-# Le tableau compte des réseaux à `padding="same"`, dont les cartes gardent leurs bords : avec
-# celui du document, cinq étages ne tiennent pas dans 80 pixels.
+# Le champ réceptif ([chapitre 1](01_convolution.ipynb)) est la part de l'image dont dépend une
+# sortie. Le tableau compte des réseaux à `padding="same"`, dont les cartes gardent leurs bords :
+# avec celui du document, cinq étages ne tiennent pas dans 80 pixels.
 
 
 # %%
@@ -605,7 +606,7 @@ verdict("fair-depth-resources", saved)
 # « Les problèmes de disparition ou d'explosion des gradients [...] sont plus fréquents dans les
 # architectures plus profondes. » Empilons des convolutions sans sous-échantillonnage, avec
 # l'initialisation par défaut de Keras, due à Glorot, puis avec celle de He, faite pour ReLU
-# ([chapitre 2](02_layers_and_training)).
+# ([chapitre 2](02_layers_and_training.ipynb)).
 
 
 # %%
@@ -1105,8 +1106,8 @@ print("celui du modèle du document :", number(100 * gap, 1))
 #
 # Comparer des rééquilibrages demande beaucoup d'entraînements. Un réseau appris sur ImageNet
 # décrit chaque visage par 1 280 nombres, une fois pour toutes ; sur eux, une sonde ([chapitre
-# 4](04_transfer_learning)) s'entraîne en une seconde. Ce n'est pas le réseau du document : ce que
-# nous verrons est l'effet des **données**, sur un modèle simple et stable.
+# 4](04_transfer_learning.ipynb)) s'entraîne en une seconde. Ce n'est pas le réseau du document : ce
+# que nous verrons est l'effet des **données**, sur un modèle simple et stable.
 
 # %%
 FEATURE_SIDE = runtime.pick(quick=96, full=160, cpu=128)  # côté des visages lus
@@ -2058,7 +2059,7 @@ figures.show(
 # De vraies têtes, entraînées quelques époques, suivent-elles la théorie ? Nous en comparons deux,
 # apprises avec l'entropie croisée et avec la perte focale, sans bruit ajouté. Le tableau répond à
 # la question du seuil. Puis leurs sorties de test seront rangées en dix tranches, comme au
-# [chapitre 2](02_layers_and_training).
+# [chapitre 2](02_layers_and_training.ipynb).
 
 
 # %%
@@ -2406,8 +2407,8 @@ figures.show(
 #
 # ### Le gain dépasse-t-il son incertitude ?
 #
-# Le test est un échantillon. Le **bootstrap** ([chapitre 8](08_efficientnet_b4)) en tire d'autres
-# avec remise ; pour une exactitude, cela revient à tirer une loi binomiale.
+# Le test est un échantillon. Le **bootstrap** ([chapitre 8](08_efficientnet_b4.ipynb)) en tire
+# d'autres avec remise ; pour une exactitude, cela revient à tirer une loi binomiale.
 
 # %%
 RESAMPLES = 4_000
@@ -2662,8 +2663,8 @@ figures.show(
 # %% [markdown]
 # Les lunettes sont quelques traits ; des cheveux blonds, une grande surface. Réduisons les images,
 # et demandons à une sonde de lire chaque attribut dans les **pixels** seuls. La mesure est
-# l'**AUC** ([chapitre 8](08_efficientnet_b4)) : la probabilité qu'un visage qui a l'attribut soit
-# mieux noté qu'un visage qui ne l'a pas. Elle vaut 0,5 au hasard.
+# l'**AUC** ([chapitre 8](08_efficientnet_b4.ipynb)) : la probabilité qu'un visage qui a l'attribut
+# soit mieux noté qu'un visage qui ne l'a pas. Elle vaut 0,5 au hasard.
 
 # %%
 READ = {
@@ -3123,9 +3124,9 @@ print(f"{shown['base']}, {shown['n']} images ; toujours « 0 » : {constant}")
 #
 # ### Fallait-il dégeler ?
 #
-# Mesurons ce que vaut l'***affinage***, comme au [chapitre 4](04_transfer_learning) : une sortie
-# linéaire apprend d'abord seule, puis les deux derniers étages de la base se libèrent, à petit
-# pas, leurs normalisations restant gelées.
+# Mesurons ce que vaut l'***affinage***, comme au [chapitre 4](04_transfer_learning.ipynb) : une
+# sortie linéaire apprend d'abord seule, puis les deux derniers étages de la base se libèrent, à
+# petit pas, leurs normalisations restant gelées.
 
 # %%
 TUNED_TRAIN = runtime.pick(quick=32, full=6_000)
@@ -3475,7 +3476,7 @@ verdict("fair-improve-search", hunted.full and search_gain(hunted.full))
 #
 # ### Troisième piste : un réseau plus profond
 #
-# Cinq étages, des normalisations par lot, une moyenne globale au lieu de l'aplatissement : à coût
+# Cinq étages, des normalisations par lots, une moyenne globale au lieu de l'aplatissement : à coût
 # comparable, c'est le sens que propose le document.
 
 
@@ -3613,7 +3614,8 @@ print("perte d'un lot :", number(ours, 4))
 # %% [markdown]
 # Les lots doivent être grands : l'écart d'un petit lot, où il y a parfois deux hommes de classe 1,
 # ne veut rien dire. Une couche dense suffit ; elle lit les caractéristiques gelées, résumées par
-# leurs composantes principales. Nous faisons varier $\lambda$.
+# leurs composantes principales ([chapitre 8](08_efficientnet_b4.ipynb)). Nous faisons varier
+# $\lambda$.
 
 # %%
 COMPONENTS = runtime.pick(quick=8, full=128)
@@ -4784,10 +4786,10 @@ figures.show(
 # %% [markdown]
 # ## Un explorateur de seuils
 #
-# Où placer le seuil, et faut-il le même pour les deux groupes ? Prenons des notes dont tout est
-# connu. Elles vont de 0 à 1, en deux cents cases. Dans chaque groupe, celles de la classe 0 et
-# celles de la classe 1 font deux cloches de même largeur ; leur *séparation* est l'écart de leurs
-# centres, en écarts types.
+# Où placer le seuil, et faut-il le même pour les deux groupes ? Prenons un modèle dont tout est
+# connu. Ses sorties, que nous appelons ici des notes (rien à voir avec la Fair Metric), vont de 0 à
+# 1, en deux cents cases. Dans chaque groupe, celles de la classe 0 et celles de la classe 1 font
+# deux cloches de même largeur ; leur *séparation* est l'écart de leurs centres, en écarts types.
 
 # %%
 SCORE_BINS, SCORE_SPREAD = 200, 0.1  # cases entre 0 et 1 ; écart type d'une cloche
@@ -5137,7 +5139,7 @@ runtime.show_table(
 #   personnelle. Elle n'est une donnée *biométrique*, catégorie particulière de l'article 9, que si
 #   un traitement technique sert à **identifier** la personne ([considérant
 #   51](https://eur-lex.europa.eu/eli/reg/2016/679/oj)). Deviner des lunettes n'identifie
-#   personne ; un plongement de visage, si ([chapitre 9](09_arcface)).
+#   personne ; un plongement de visage, si ([chapitre 9](09_arcface.ipynb)).
 # - **Le règlement européen sur l'IA**
 #   ([2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj)) appelle « catégorisation
 #   biométrique » le rangement de personnes d'après leurs données biométriques ; son considérant 16
