@@ -2195,6 +2195,71 @@ EXERCISE_TRIPLET.check(triplet_solution)
 # </details>
 
 # %% [markdown]
+# ### 6. Choisir la négative
+#
+# La perte semi-difficile ne garde que la *distance* de la négative choisie ; pour afficher
+# l'image, il faut son numéro. Vous recevez le carré `d_ap` de la distance entre une ancre et une
+# positive, et le tableau NumPy `d_an` des carrés des distances de l'ancre aux négatives. Rendez
+# l'indice, dans `d_an`, de la négative que retient la règle de la section « Une autre base, une
+# autre perte ».
+
+
+# %%
+def my_negative(d_ap, d_an):
+    raise NotImplementedError
+
+
+# %% tags=["hide-input"] cellView="form"
+# @title Vérificateur de l'exercice 6
+def negative_solution(d_ap, d_an):
+    if (d_an > d_ap).any():
+        return np.argmin(np.where(d_an > d_ap, d_an, np.inf))
+    return np.argmax(d_an)
+
+
+def negative_filtered(d_ap, d_an):
+    return np.argmin(d_an[d_an > d_ap])
+
+
+def negative_renumbered(d_ap, d_an):
+    if (d_an > d_ap).any():
+        return negative_filtered(d_ap, d_an)
+    return np.argmax(d_an)
+
+
+EXERCISE_NEGATIVE = Exercise(
+    title="Exercice 6",
+    reference=negative_solution,
+    cases=[  # dans le dernier, aucune négative n'est plus loin que la positive
+        (0.5, np.array([0.2, 0.9, 0.6, 1.4])),
+        (0.1, np.array([1.3, 0.9, 0.4, 1.2])),
+        (0.8, np.array([0.3, 0.1, 0.7, 0.2])),
+    ],
+    mistakes={
+        "Une négative plus proche que la positive n'est pas semi-difficile.": (
+            lambda d_ap, d_an: np.argmin(d_an)
+        ),
+        "La plus lointaine ne sert qu'à défaut : son triplet est souvent déjà satisfait.": (
+            lambda d_ap, d_an: np.argmax(d_an)
+        ),
+        "Un tableau filtré a d'autres indices, et peut être vide.": negative_filtered,
+        "Un tableau filtré n'a plus les indices de `d_an`.": negative_renumbered,
+        "Que rend votre fonction quand aucune négative n'est plus loin que la positive ?": (
+            lambda d_ap, d_an: np.argmin(np.where(d_an > d_ap, d_an, np.inf))
+        ),
+        "On attend un indice, pas une distance.": (
+            lambda d_ap, d_an: d_an[negative_solution(d_ap, d_an)]
+        ),
+    },
+)
+EXERCISE_NEGATIVE.check(my_negative)
+
+# %% tags=["hide-cell"] cellView="form"
+# @title Solution de l'exercice 6
+# Les négatives trop proches sont mises à l'infini, ce qui garde leurs places ; puis le minimum.
+EXERCISE_NEGATIVE.check(negative_solution)
+
+# %% [markdown]
 # ## Ce que nous avons vérifié
 
 # %%
