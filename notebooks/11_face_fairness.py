@@ -35,7 +35,7 @@
 # - **Peut attendre** : les questions 1, 2, 3 et 8, qui reprennent sur des visages ce que les
 #   chapitres 1 à 4 enseignent.
 #
-# | | Question | Ce que l'exécution en dit |
+# | N° | Question | Ce que l'exécution en dit |
 # |--:|:--|:--|
 # | [1][q1] | quelle architecture ? | 97,8 % des paramètres dans une couche dense |
 # | [2][q2] | pourquoi trois convolutions ? | rien ne départage deux à cinq |

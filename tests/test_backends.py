@@ -30,6 +30,9 @@ keras.Model.fit = fit_two_steps
 """
 XLA = """\
 import keras
+import tensorflow
+
+tensorflow.config.run_functions_eagerly = lambda run_eagerly: None  # runtime.start asks for it
 
 def compile_with_xla(self, *args, _compile=keras.Model.compile, **kwargs):
     xla = {"jit_compile": True, "run_eagerly": False}

@@ -9,6 +9,15 @@ import pytest
 from utils import execute, provenance, runtime, verdicts
 
 
+@pytest.fixture(autouse=True)
+def eager():
+    """Whether TensorFlow runs eagerly, put back for the tests that follow."""
+    tensorflow = pytest.importorskip("tensorflow")
+    before = tensorflow.config.functions_run_eagerly()
+    yield tensorflow.config.functions_run_eagerly
+    tensorflow.config.run_functions_eagerly(before)
+
+
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     """A course of its own: notebooks, results and claims in a temporary folder."""
@@ -36,6 +45,13 @@ def test_profile_follows_the_gpu_when_unset(monkeypatch, gpu, expected):
     monkeypatch.delenv("COURSE_PROFILE", raising=False)
     monkeypatch.setattr(runtime, "gpu_name", lambda: gpu)
     assert runtime.profile() == expected
+
+
+@pytest.mark.parametrize(("profile", "expected"), [("quick", True), ("full", False)])
+def test_quick_runs_are_eager(monkeypatch, eager, profile, expected):
+    monkeypatch.setenv("COURSE_PROFILE", profile)
+    runtime.start("99_test")
+    assert eager() == expected
 
 
 @pytest.mark.parametrize(

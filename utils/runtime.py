@@ -105,9 +105,15 @@ def strict() -> bool:
 
 
 def start(notebook: str, seed: int = 0) -> None:
-    """Open the run of a notebook (``"10_siamese"``): remember its name and fix every seed."""
+    """Open the run of a notebook (``"10_siamese"``): remember its name and fix every seed.
+
+    In quick, TensorFlow then runs eagerly: tracing takes longer than the few updates that follow.
+    """
     _state.notebook, _state.data, _state.reduced = notebook, "none", False
     keras.utils.set_random_seed(seed)
+    if backend() == "tensorflow":
+        config = importlib.import_module("tensorflow").config
+        config.run_functions_eagerly(profile() == "quick")
 
 
 def notebook() -> str:
