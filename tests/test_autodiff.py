@@ -224,6 +224,25 @@ def test_a_step_trains_updates_statistics_and_draws_again(compile_it):
     assert len(set(values)) > 25  # dropout draws again at each step
 
 
+def test_a_compiled_step_stays_compiled_where_quick_runs_are_eager():
+    config = pytest.importorskip("tensorflow").config
+    traced = []
+
+    def step(x):
+        traced.append(config.functions_run_eagerly())
+        return x + 1
+
+    run, before = compiled(step, []), config.functions_run_eagerly()
+    try:
+        config.run_functions_eagerly(True)
+        for _ in range(3):
+            run(ops.ones(2))
+        assert config.functions_run_eagerly()
+    finally:
+        config.run_functions_eagerly(before)
+    assert traced == [False]
+
+
 def test_input_gradients_can_be_differentiated_again():
     dense = layers.Dense(1, use_bias=False)
     dense.build((None, 2))

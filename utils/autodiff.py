@@ -101,9 +101,7 @@ def compiled(step: Function, state: Sequence[Any]) -> Function:
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(step, autograph=False, reduce_retracing=False)
+        return _graph(step, reduce_retracing=False)
     if backend == "torch":
         return lambda *arrays: step(*map(ops.convert_to_tensor, arrays))
     import jax
@@ -121,6 +119,23 @@ def compiled(step: Function, state: Sequence[Any]) -> Function:
         return out
 
     return with_side_effects
+
+
+def _graph(function: Function, **options: Any) -> Function:
+    """`tf.function`, which stays one where `runtime.start` makes quick runs eager."""
+    import tensorflow as tf
+
+    graph = tf.function(function, autograph=False, **options)
+
+    def call(*tensors: Any) -> Any:
+        eager = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(False)
+        try:
+            return graph(*tensors)
+        finally:
+            tf.config.run_functions_eagerly(eager)
+
+    return call
 
 
 def _tensorflow_variables(
@@ -206,11 +221,7 @@ def _tensorflow(fn: Function, tensors: list[Any], jit: bool) -> Result:
             tf.convert_to_tensor(g) for g in grads
         ]  # a lookup gives IndexedSlices
 
-    return (
-        tf.function(both, jit_compile=True, autograph=False)(*tensors)
-        if jit
-        else both(*tensors)
-    )
+    return (_graph(both, jit_compile=True) if jit else both)(*tensors)
 
 
 def _jax(fn: Function, tensors: list[Any], jit: bool) -> Result:
