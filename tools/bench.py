@@ -154,15 +154,18 @@ def main():
     parser.add_argument(
         "names", nargs="*", help="notebooks, as in notebooks/NAME.py; default: all"
     )
-    asked = parser.parse_args().names
+    parser.add_argument(
+        "--whole", action="store_true", help="only the site and the whole suite"
+    )
+    options = parser.parse_args()
     record = load()
     with ProcessPoolExecutor(max_workers=1, max_tasks_per_child=1) as pool:
-        names = asked or execute.names()
+        names = [] if options.whole else options.names or execute.names()
         for name, entry in zip(names, pool.map(measure, names), strict=True):
             record["notebooks"][name] = entry
             save(record)
             print(line(name, entry), flush=True)
-    if not asked:
+    if not options.names:
         record["book_seconds"] = timed("tools/book.py")
         record["pages"] = page_sizes()
         record["suite_seconds"] = timed("tools/run_tests.py")
