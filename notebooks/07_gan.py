@@ -119,7 +119,7 @@ logging.getLogger("tensorflow").setLevel(
 # soixante-quatre, et leurs parties sont plus courtes.
 
 # %%
-runtime.start("07_gan")
+runtime.start("07_gan", eager=False)  # en rapide aussi, des milliers de petits pas
 SIDE = 32  # côté des images ; 64 pour le réseau du document
 LATENT = 64  # taille du bruit de nos réseaux
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))

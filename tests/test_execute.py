@@ -52,6 +52,8 @@ def test_quick_runs_are_eager(monkeypatch, eager, profile, expected):
     monkeypatch.setenv("COURSE_PROFILE", profile)
     runtime.start("99_test")
     assert eager() == expected
+    runtime.start("99_test", eager=False)
+    assert not eager()
 
 
 @pytest.mark.parametrize(

@@ -104,16 +104,17 @@ def strict() -> bool:
     )
 
 
-def start(notebook: str, seed: int = 0) -> None:
+def start(notebook: str, seed: int = 0, *, eager: bool = True) -> None:
     """Open the run of a notebook (``"10_siamese"``): remember its name and fix every seed.
 
-    In quick, TensorFlow then runs eagerly: tracing takes longer than the few updates that follow.
+    eager: in quick, TensorFlow runs eagerly, because tracing takes longer than the few updates that
+        follow; a chapter whose quick run makes thousands of small steps says False.
     """
     _state.notebook, _state.data, _state.reduced = notebook, "none", False
     keras.utils.set_random_seed(seed)
     if backend() == "tensorflow":
         config = importlib.import_module("tensorflow").config
-        config.run_functions_eagerly(profile() == "quick")
+        config.run_functions_eagerly(eager and profile() == "quick")
 
 
 def notebook() -> str:
