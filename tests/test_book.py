@@ -23,7 +23,8 @@ from sphinx.errors import ExtensionError
 
 from tests.book_site import ROOT, course, site
 
-import course_claims  # isort: skip  (tests.book_site puts book/_ext on the path)
+import course_book  # isort: skip  (tests.book_site puts book/_ext on the path)
+import course_claims  # isort: skip
 import course_data  # isort: skip
 import course_french  # isort: skip
 import course_offline  # isort: skip
@@ -722,6 +723,22 @@ def test_state_of_the_course_lists_every_chapter():
     for row, found in zip(rows, course().chapters, strict=True):
         assert row.td.text == f"{found.number}. {course_french.typography(found.title)}"
         assert ("à venir" in row.text) == (not found.written)
+
+
+def test_figures_of_chapters_load_late_and_keep_their_place():
+    for found in written():
+        figures = pages()[f"{found.docname}.html"].select("article img[src$='.png']")
+        assert figures, found.slug
+        for figure in figures:
+            path = (site() / "notebooks" / figure["src"]).resolve()
+            size = course_book.png_size(path)
+            assert figure["loading"] == "lazy", figure["src"]
+            assert (int(figure["width"]), int(figure["height"])) == size
+
+
+def test_no_page_is_heavy():
+    sizes = {path.name: path.stat().st_size for path in site().rglob("*.html")}
+    assert {name for name, size in sizes.items() if size > 2_000_000} == set()
 
 
 def test_landing_page_shows_chapters_picture_and_where_to_start():

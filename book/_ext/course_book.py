@@ -258,6 +258,31 @@ def add_filters(
         app.add_js_file("claims.js", loading_method="defer")
 
 
+def load_figures_late(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Let a figure load when it is near, its place kept by its size in pixels."""
+    files = {name: path for path, (_, name) in app.env.images.items()}
+
+    def late(match: re.Match[str]) -> str:
+        name = match[2]
+        if name not in files:
+            return match[0]
+        width, height = png_size(Path(app.srcdir) / files[name])
+        return f'{match[1]} loading="lazy" width="{width}" height="{height}"'
+
+    context["body"] = re.sub(
+        r'(<img [^>]*src="[^"]*_images/([^"/]+\.png)")', late, context.get("body", "")
+    )
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Return (width, height), which a PNG file holds in its bytes 16 to 24."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+
+
 def copy_scripts(app: Sphinx, failure: Exception | None) -> None:
     """Offer each chapter's script beside its notebook, which Sphinx copies to ``_sources``."""
     if failure or app.builder.name != "html":
@@ -278,5 +303,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", set_buttons, priority=600)
     app.connect("html-page-context", draw_formulas, priority=100)  # before Sphinx's 500
     app.connect("html-page-context", add_filters)
+    app.connect("html-page-context", load_figures_late)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
