@@ -8,6 +8,7 @@ import importlib
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -115,6 +116,8 @@ def start(notebook: str, seed: int = 0, *, eager: bool = True) -> None:
     if backend() == "tensorflow":
         config = importlib.import_module("tensorflow").config
         config.run_functions_eagerly(eager and profile() == "quick")
+        # the input pipelines of `fit` stay compiled: nothing to tell a reader
+        warnings.filterwarnings("ignore", message="Even though the `tf.config")
 
 
 def notebook() -> str:

@@ -118,7 +118,7 @@ def describe_figures(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def mark_boxes(app: Sphinx, doctree: nodes.document) -> None:
-    """Give quote blocks that open with a known bold word their class; drop empty table heads."""
+    """Give known quote blocks and the verdicts' summary a class; drop empty table heads."""
     for quoted in doctree.findall(nodes.block_quote):
         bold = next(quoted.findall(nodes.strong), None)
         kind = next(
@@ -128,6 +128,8 @@ def mark_boxes(app: Sphinx, doctree: nodes.document) -> None:
         if kind:
             quoted["classes"] += ["box", kind]
     for head in list(doctree.findall(nodes.thead)):
+        if head.astext().startswith("Verdict"):
+            head.parent.parent["classes"].append("verdict-summary")
         if not head.astext().strip():  # `| | |`: Markdown has no table without a head
             head.parent.remove(head)
 
