@@ -73,7 +73,7 @@ def made(tmp_path_factory):
     """Two pages that name one another, the second two sheets long."""
     folder = small_site(
         tmp_path_factory.mktemp("site"),
-        index='<a href="second.html#fin">suite</a> <a href="https://a.org/">x</a>',
+        index='<a href="second.html?filtre=1#fin">suite</a> <a href="https://a.org/">x</a>',
         second='<h2 id="debut">Début</h2><a href="#fin">plus bas</a>'
         '<div style="height: 400mm"></div><h2 id="fin">Fin</h2>',
     )

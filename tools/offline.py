@@ -145,6 +145,7 @@ def internal(link, page, address):
     if not uri.startswith(address):
         return None
     path, _, anchor = uri.removeprefix(address).partition("#")
+    path = path.partition("?")[0]  # a filter of the page, which paper does not have
     return f"{path.removesuffix('.html') or 'index'}#{unquote(anchor)}"
 
 
