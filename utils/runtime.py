@@ -1,6 +1,6 @@
 """Run profile, seed and banner: what a notebook asks of the machine it runs on.
 
-This module is a leaf: it imports nothing from ``utils``.
+This module imports nothing from ``utils`` but ``compat``, a leaf.
 """
 
 import contextlib
@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
+
+from utils import compat
 
 
 @contextlib.contextmanager
@@ -30,6 +32,8 @@ def _silent_stderr() -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with _silent_stderr():
     import keras
+
+compat.complete(keras)
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_MIME = "application/vnd.course.run+json"
