@@ -1,6 +1,9 @@
 """Profile, hashes of code, experiments, running and stamping a notebook."""
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -78,6 +81,21 @@ def test_full_run_without_reduction_is_at_full_scale(monkeypatch):
     runtime.start("99_test")
     assert runtime.pick(quick=1, full=100) == 100
     assert runtime.scale() == "gpu"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux shows it")
+def test_the_memory_of_a_deleted_tensor_is_given_back():
+    tensorflow = pytest.importorskip("tensorflow")
+
+    def resident_mb():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    before = resident_mb()
+    tensor = tensorflow.random.stateless_uniform((400, 2**18), (0, 0))  # 400 MiB
+    assert resident_mb() > before + 300
+    del tensor
+    assert resident_mb() < before + 100
 
 
 def test_notebook_must_be_opened(monkeypatch):
