@@ -47,13 +47,16 @@ def test_displayed_run_is_the_run_of_this_code(name):
     assert execute.problems(name) == []
 
 
-def test_no_error_is_stored(name):
+def test_no_error_nor_warning_is_stored(name):
     outputs = [
         output
         for cell in execute.read(name).cells
         for output in cell.get("outputs", [])
     ]
-    assert [o for o in outputs if o.output_type == "error"] == []
+    kinds = {output.output_type for output in outputs}
+    streams = {output.get("name", "stdout") for output in outputs}
+    assert "error" not in kinds
+    assert streams == {"stdout"}
 
 
 def test_nothing_displayed_names_this_machine(name):

@@ -218,13 +218,11 @@ def inspect(page):
     """Look at a page, loaded once: as a phone shows it, then its contrasts on a large screen."""
     page.evaluate(UNFOLD)
     widths = page.evaluate(WIDTHS)
-    page.wait_for_load_state("networkidle")
-    complaints = (
-        page.complaints
-    )  # what follows leaves the page's scripts without their elements
-    page.complaints = []
     page.evaluate(ONE_WORD_OF_CODE_OF_EACH_CLASS)
     violations = axe(page, ALL_BUT_CONTRAST)
+    page.wait_for_load_state("networkidle")
+    # What follows leaves the page's scripts without their elements.
+    complaints, page.complaints = page.complaints, []
     page.set_viewport_size(DESKTOP)
     violations += contrast(page)
     page.set_viewport_size(PHONE)
