@@ -490,6 +490,7 @@ def test_run_stamps_and_a_changed_cell_is_named(course):
 
 def test_stamp_counts_the_experiments_that_were_resumed(small):
     record = {
+        "scale": "cpu",
         "date": "2020-01-01T00:00:00+00:00",
         "duration_s": 5000.0,
         "peak_memory_mb": 90_000,
@@ -498,6 +499,7 @@ def test_stamp_counts_the_experiments_that_were_resumed(small):
     full, quick = (execute.run("99_test", profile)[1] for profile in ("full", "quick"))
     assert full["duration_s"] > 5000 > quick["duration_s"]
     assert full["peak_memory_mb"] == 90_000 > quick["peak_memory_mb"]
+    assert (full["scale"], quick["scale"]) == ("cpu", "gpu")  # the banner says gpu
 
 
 def test_quick_run_does_not_replace_a_full_one(small):

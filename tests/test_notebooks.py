@@ -117,3 +117,9 @@ def test_stored_results_are_real_and_full(name):
     for key, record in provenance.load_results(name)["experiments"].items():
         assert record["profile"] == "full", key
         assert record["data"] != "synthetic", key
+
+
+def test_displayed_run_says_it_is_reduced_if_an_experiment_is(name):
+    records = provenance.load_results(name)["experiments"].values()
+    if "cpu" in {record["scale"] for record in records}:
+        assert execute.read(name).metadata["course"]["scale"] == "cpu"

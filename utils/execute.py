@@ -210,7 +210,11 @@ def run(name: str, profile: runtime.Profile) -> tuple[NotebookNode, dict[str, An
     )
     resumed = [record for record in stored if record["date"] < date]
     peaks = [peak_memory_mb(resource.RUSAGE_CHILDREN)]
-    stamp = banner(notebook) | {
+    stamp = banner(notebook)
+    # The banner comes before most choices of sizes: the experiments know whether one was reduced.
+    scales = [stamp["scale"]] + [record["scale"] for record in stored]
+    stamp |= {
+        "scale": min(scales, key=SCALES.index),
         "date": now(),
         "duration_s": round(
             seconds + sum(record["duration_s"] for record in resumed), 1

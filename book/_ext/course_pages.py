@@ -194,8 +194,8 @@ def notes(chapter: Chapter) -> list[tuple[str, str]]:
         said.append(
             (
                 "plain",
-                "Les calculs trop lourds pour un processeur ont été réduits ; le chapitre dit "
-                "lesquels.",
+                "Les calculs trop lourds pour un processeur ont été réduits : dans les cellules, "
+                "`cpu=` donne la taille employée ici, `full=` celle d'une carte graphique.",
             )
         )
     return said
