@@ -736,6 +736,21 @@ def test_figures_of_chapters_load_late_and_keep_their_place():
             assert (int(figure["width"]), int(figure["height"])) == size
 
 
+def test_pages_say_what_they_are_about():
+    said = {
+        path: page.select_one("meta[name=description]")
+        for path, page in pages().items()
+        if path != "search.html"
+    }
+    assert [path for path, tag in said.items() if tag is None] == []
+    texts = [tag["content"] for tag in said.values()]
+    assert min(map(len, texts)) > 20
+    assert len(set(texts)) == len(texts), "two pages say the same"
+    for found in written():
+        summary = course_french.typography(found.summary)
+        assert said[f"{found.docname}.html"]["content"] == summary
+
+
 def test_no_page_is_heavy():
     sizes = {path.name: path.stat().st_size for path in site().rglob("*.html")}
     assert {name for name, size in sizes.items() if size > 2_000_000} == set()

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from html import escape, unescape
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -260,6 +261,35 @@ def add_filters(
         app.add_js_file("claims.js", loading_method="defer")
 
 
+def describe_page(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Say in the head what the page is about: search engines and shared links show it."""
+    known = {chapter.docname: chapter.summary for chapter in app.course.chapters}
+    said = known.get(page) or (first_paragraph(doctree) if doctree else "")
+    if not said:
+        return
+    description = escape(typography(said))
+    properties = {
+        "title": escape(unescape(re.sub("<[^>]+>", "", context["title"]))),
+        "description": description,
+        "site_name": escape(app.config.html_title),
+        "locale": "fr_FR",
+        "type": "article",
+    }
+    tags = [f'<meta name="description" content="{description}">'] + [
+        f'<meta property="og:{key}" content="{value}">'
+        for key, value in properties.items()
+    ]
+    context["metatags"] = context.get("metatags", "") + "\n".join(tags)
+
+
+def first_paragraph(doctree: nodes.document) -> str:
+    """Return the first paragraph that holds a sentence, as text; "" where there is none."""
+    paragraphs = (node.astext() for node in doctree.findall(nodes.paragraph))
+    return next((" ".join(text.split()) for text in paragraphs if "." in text), "")
+
+
 def load_figures_late(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
@@ -305,6 +335,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", set_buttons, priority=600)
     app.connect("html-page-context", draw_formulas, priority=100)  # before Sphinx's 500
     app.connect("html-page-context", add_filters)
+    app.connect("html-page-context", describe_page)
     app.connect("html-page-context", load_figures_late)
     app.connect("build-finished", copy_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
