@@ -631,7 +631,7 @@ print(f"trois sigmoïdes : leur somme va de {low} à {high}")
 # Deux coupes voisines se ressemblent : elles sont distantes de 50 nanomètres. Tirer les images de
 # test au hasard mettrait des jumelles dans l'apprentissage. Découpons donc le volume en cinq blocs
 # de six coupes **consécutives** : un bloc pour le test, la moitié du suivant, celle qui le touche,
-# pour choisir les seuils, le reste pour apprendre. (Aux blocs du milieu, une coupe d'apprentissage
+# pour choisir les seuils, le reste pour apprendre. (Sauf au premier bloc, une coupe d'apprentissage
 # touche pourtant le test, de l'autre côté.)
 
 
