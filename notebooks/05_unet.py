@@ -215,7 +215,7 @@ for name, found in {"mur entier": wall, "mur percé": pierced}.items():
 
 # %% [markdown]
 # Pour le Dice, presque rien n'a changé ; pour l'erreur de Rand, les deux cellules n'en font plus
-# qu'une. Gardons les deux mesures : elles ne disent pas la même chose.
+# qu'une. Gardons les deux mesures.
 #
 # ## Le U
 #
@@ -434,7 +434,7 @@ verdict("unet-pooling", sorted({side for p in pools for side in p.pool_size}))
 verdict("unet-doubled", sorted({u.output.shape[1] / u.input.shape[1] for u in ups}))
 
 # %%
-*body, last = kind(model, layers.Conv2D)
+*body, _ = kind(model, layers.Conv2D)
 verdict(
     "unet-filters",
     all(
@@ -443,7 +443,6 @@ verdict(
 )
 sides = [c.output.shape[1] for c in body]  # deux de suite à chaque étage
 verdict("unet-two-convolutions", sides == [s for s, *_ in shapes for _ in range(2)])
-print("dernière couche :", last.kernel_size, last.activation.__name__)
 
 # %% [markdown]
 # Reste le décodeur, où une phrase est à corriger : les cartes que l'on transporte ne sont pas
@@ -511,8 +510,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Le damier de droite ne vient pas de l'image : c'est l'arithmétique du filtre. Un réseau doit
-# apprendre à l'effacer ; avec un filtre de côté 2, comme dans U-Net, il n'y en a pas.
+# Le damier de droite vient de l'arithmétique du filtre. Un réseau doit apprendre à l'effacer ;
+# avec un filtre de côté 2, comme dans U-Net, il n'y en a pas.
 
 # %% [markdown]
 # ### Un côté de 100 pixels
@@ -553,8 +552,6 @@ with warnings.catch_warnings(record=True) as heard:
 verdict("unet-listed-inputs", not any("structure" in str(w.message) for w in heard))
 
 # %% [markdown]
-# Le modèle attendait une liste : le tableau passe, mais avec un avertissement.
-#
 # ### Le réseau de 2015
 #
 # Dans [l'article](https://arxiv.org/abs/1505.04597), les convolutions sont **sans remplissage** :
@@ -574,10 +571,14 @@ def unet_2015():
     return unet((572, 572, 1), classes=2, padding="valid", connect=cropped)
 
 
+def described(model):
+    """Le nombre de paramètres et la forme de la sortie, en une phrase."""
+    shape = " × ".join(map(str, model.output_shape[1:]))
+    return f"{number(model.count_params(), 0)} paramètres, sortie {shape}"
+
+
 original = unet_2015()
-print(
-    f"{number(original.count_params(), 0)} paramètres, sortie {original.output_shape[1:]}"
-)
+print(described(original))
 verdict("unet-original-size", original.output_shape[1])
 
 # %%
@@ -630,7 +631,7 @@ print(f"trois sigmoïdes : leur somme va de {low} à {high}")
 # Deux coupes voisines se ressemblent : elles sont distantes de 50 nanomètres. Tirer les images de
 # test au hasard mettrait des jumelles dans l'apprentissage. Découpons donc le volume en cinq blocs
 # de six coupes **consécutives** : un bloc pour le test, la moitié du suivant, celle qui le touche,
-# pour choisir les seuils, le reste pour apprendre. (Aux blocs du milieu, une coupe d'apprentissage
+# pour choisir les seuils, le reste pour apprendre. (Sauf au premier bloc, une coupe d'apprentissage
 # touche pourtant le test, de l'autre côté.)
 
 
@@ -645,9 +646,15 @@ def split(fold):
     return train, valid[:few], test[:few]
 
 
-for fold in range(2):
-    names = ("apprentissage", "validation", "test")
-    print(*(f"{n} : {list(map(int, s))}" for n, s in zip(names, split(fold))), sep="\n")
+def intervals(slices):
+    """Des numéros de coupes consécutives, écrits « 6 à 8 »."""
+    parts = np.split(slices, np.flatnonzero(np.diff(slices) > 1) + 1)
+    ends = ([part[0], part[-1]][: len(part)] for part in parts)
+    return ", ".join(" à ".join(map(str, pair)) for pair in ends)
+
+
+rows = [(fold + 1, *map(intervals, split(fold))) for fold in range(5)]
+runtime.show_table(("bloc", "apprentissage", "validation", "test"), rows)
 
 # %% [markdown]
 # ### La déformation élastique
@@ -734,7 +741,7 @@ def tiles(slices, n, seed, augment=True, side=SIDE):
 # | pondérée | $-w_y \ln p_y$, avec $w_1 = 3{,}5$ et $w_0 = 1$ | chaque classe compte autant |
 # | focale | $-(1 - p_y)^2 \ln p_y$ | les pixels faciles ne comptent plus |
 # | Dice | $1 - 2 \sum p y / (\sum p + \sum y)$ | la mesure elle-même, rendue dérivable |
-# | entropie + Dice | leur somme | |
+# | entropie + Dice | leur somme | les deux à la fois |
 #
 # La seconde écriture de l'entropie croisée n'a jamais à calculer le logarithme de zéro, et
 # `softplus` calcule $\ln(1 + e^z)$ sans déborder.
@@ -978,7 +985,7 @@ fig = figures.curves(
     {"Dice": shown["valid_dice"], "erreur de Rand": shown["valid_rand"]},
     x=THRESHOLDS,
     xlabel="seuil de probabilité",
-    ylabel="sur les coupes de validation",
+    ylabel="mesure, sur la validation",
 )
 figures.show(
     fig,
@@ -996,9 +1003,7 @@ figures.show(
 # petites tuiles, selon la largeur du bord que l'on jette.
 
 # %%
-rows = [
-    (f"{m} pixels", f"{v:.4f}".replace(".", ",")) for m, v in shown["seams"].items()
-]
+rows = [(f"{m} pixels", number(v, 4)) for m, v in shown["seams"].items()]
 runtime.show_table(("bord jeté", "écart moyen de probabilité"), rows)
 
 # %% [markdown]
@@ -1029,29 +1034,28 @@ cross_validation = experiment("cross_validation", cross_validation_run)
 
 # %%
 names = {
-    "dice": "Dice des membranes",
-    "iou": "IoU des membranes",
-    "accuracy": "exactitude par pixel",
+    "dice": "Dice",
+    "iou": "IoU",
+    "accuracy": "exactitude",
     "boundary": "F1 des contours",
-    "rand": "erreur de Rand adaptée",
+    "rand": "erreur de Rand",
 }
-folds = cross_validation.values["folds"]
-rows = [
-    (
-        name,
-        spread([fold[key] for fold in folds]),
-        *(number(fold[key], 3) for fold in folds),
-    )
-    for key, name in names.items()
-]
-header = ("mesure", "moyenne", *(f"bloc {k + 1}" for k in range(len(folds))))
-runtime.show_table(header, rows)
+measures = np.array(
+    [[fold[key] for key in names] for fold in cross_validation.values["folds"]]
+)
+rows = {f"bloc {k + 1}": row for k, row in enumerate(measures)}
+if rows:
+    rows["moyenne"] = measures.mean(axis=0)
+    rows["écart type"] = measures.std(axis=0, ddof=1)
+runtime.show_table(
+    ("test", *names.values()),
+    [(name, *(number(value, 3) for value in row)) for name, row in rows.items()],
+)
 
 # %% [markdown]
-# Le ± est l'écart type entre les cinq blocs. Neuf pixels sur dix sont justes, deux membranes sur
-# dix sont manquées ou inventées, et les contours passent à deux pixels près dans quatre cas sur
-# cinq. Le Dice varie peu d'un bloc à l'autre, l'erreur de Rand du simple au double : quelques trous
-# de plus ou de moins.
+# Neuf pixels sur dix sont justes, deux pixels de membrane sur dix sont manqués ou inventés, et les
+# contours passent à deux pixels près dans quatre cas sur cinq. Le Dice varie peu d'un bloc à
+# l'autre, l'erreur de Rand du simple au double : quelques trous de plus ou de moins.
 #
 # L'article annonce une erreur de Rand de 0,038, et un humain fait 0,002. Son protocole n'est pas le
 # nôtre : ses coupes de test sont celles du concours, aux réponses secrètes, et la mesure a changé.
@@ -1085,9 +1089,8 @@ def compare(found, header="réseau"):
     runtime.show_table((header, *columns), rows)
 
 
-shown = {"référence": reference.values, "plus longtemps": longer.values}
-print(f"plus longtemps : {longer.values['updates']} mises à jour")
-compare(shown)
+longest = f"{longer.values['updates']} mises à jour"
+compare({"référence": reference.values, longest: longer.values})
 
 # %% [markdown]
 # L'erreur de Rand tombe à 0,05 et le Dice gagne près de quatre points : c'est ce qu'obtenait en
@@ -1174,16 +1177,16 @@ french = {"soft_dice": "Dice", "combined": "entropie + Dice"}
 rows = []
 for name, found in saturation.values.items():
     loss, rate = name.split(", ")
-    measures = ("; ".join(number(v) for v in found[key]) for key in ("dice", "share"))
+    measures = (" ; ".join(number(v) for v in found[key]) for key in ("dice", "share"))
     rows.append((french[loss], f"{float(rate):g}".replace(".", ","), *measures))
 header = ("perte", "taux", "Dice, par graine", "part prédite membrane")
 runtime.show_table(header, rows)
 
 # %% [markdown]
 # Ni la graine ni le taux : six fois sur six, la perte de Dice mène au même endroit ; avec
-# l'entropie croisée, jamais. Au départ, les probabilités sont vers 1/2 et le Dice vers 0,3 ; dire
-# « membrane » un peu plus partout l'améliore aussitôt, jusqu'à 0,39. Les premières mises à jour
-# vont donc toutes dans ce sens. Mais pourquoi le réseau n'en revient-il pas ?
+# l'entropie croisée en plus, jamais. Au départ, les probabilités sont vers 1/2 et le Dice vers
+# 0,3 ; dire « membrane » un peu plus partout l'améliore aussitôt, jusqu'à 0,39. Les premières mises
+# à jour vont donc toutes dans ce sens. Mais pourquoi le réseau n'en revient-il pas ?
 #
 # Regardons le gradient que reçoit un pixel de cellule, pris à tort pour une membrane, selon son
 # score, quand les cent pixels d'une image ont le même.
@@ -1248,8 +1251,8 @@ compare({"pleine largeur": wide.values, "réduit": narrow.values})
 
 # %% [markdown]
 # À nombre de mises à jour égal, le réseau du document fait moins bien, en dix fois plus de temps.
-# Cent vingt mises à jour sont trop peu pour trente et un millions de paramètres : ce n'est pas la
-# preuve que la largeur nuit, seulement qu'elle se paie avant de rapporter.
+# Cent vingt mises à jour sont trop peu pour trente et un millions de paramètres : rien ne dit que
+# la largeur nuirait à un entraînement plus long.
 #
 # ## Ce que font les connexions directes
 #
@@ -1542,7 +1545,7 @@ rows = [
     )
     for depth, m in shown.items()
 ]
-names = ("Dice", "F1 des contours", "erreur de Rand")
+names = ("Dice", "F1", "erreur de Rand")
 runtime.show_table(("divisions", "champ réceptif", "paramètres", *names), rows)
 full = deeper.full and reference.full
 verdict("unet-limit-depth", full and deeper.full["dice"] - reference.full["dice"])
@@ -1804,7 +1807,7 @@ def unet_3d(
 
 # %%
 model = unet_3d()
-print(f"{number(model.count_params(), 0)} paramètres, sortie {model.output_shape[1:]}")
+print(described(model))
 del model
 
 # %% [markdown]
@@ -1894,15 +1897,20 @@ def volume_run():
 volume = experiment("volume", volume_run)
 
 # %%
-for name, values in volume.values.items():
-    print(f"{name} : Dice des tubes {spread(values)}")
+found = volume.values
+rows = [(name, spread(v), *(number(one, 3) for one in v)) for name, v in found.items()]
+header = (
+    "Dice des tubes",
+    "moyenne",
+    *(f"graine {k}" for k in range(len(found["3D"]))),
+)
+runtime.show_table(header, rows)
 full = volume.full
 verdict("unet-3d", full and np.mean(full["3D"]) - np.mean(full["coupe par coupe"]))
 
 # %% [markdown]
-# Le réseau 3D gagne six points en moyenne, mais perd avec une graine sur trois : en cent mises à
-# jour, il n'a pas fini d'apprendre, quand l'autre en a fait six cents. Coupe par coupe, un disque
-# reste un disque ; dans le volume, il continue, ou non.
+# Le réseau 3D gagne six points en moyenne, mais perd de peu avec une graine sur trois : en cent
+# mises à jour, il n'a pas fini d'apprendre, quand l'autre en a fait six cents.
 #
 # ### Mask R-CNN : compter les objets
 #
@@ -2138,7 +2146,8 @@ def nms(boxes, scores, threshold):
 three = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30]])
 assert np.isclose(box_iou(three, three)[0, 1], 90 / 110)
 assert np.allclose(decode(encode(three, three[::-1]), three[::-1]), three)
-print("gardées :", nms(three, scores=[0.8, 0.9, 0.5], threshold=0.5))
+kept = nms(three, scores=[0.8, 0.9, 0.5], threshold=0.5)
+print("gardées :", " et ".join(f"boîte {k + 1}" for k in kept))
 
 # %% [markdown]
 # La deuxième boîte élimine la première, qui la recouvre à 90/110.
@@ -2221,7 +2230,9 @@ boxes = np.concatenate([low, low + rng.uniform(5, 30, low.shape)], axis=-1).asty
 ours = ops.convert_to_numpy(roi_align(features, boxes, 7, STRIDE))
 gap = np.abs(ours - roi_align_by_hand(features, boxes, 7, STRIDE)).max()
 assert gap < 1e-4
-print(f"douze boîtes, dont certaines débordent de l'image : écart maximal {gap:.0e}")
+print(
+    "douze boîtes, dont certaines débordent de l'image : les deux calculs s'accordent"
+)
 
 # %% [markdown]
 # Que coûte l'arrondi ? Sur une carte où chaque case vaut son abscisse, on sait ce qu'il faut lire.
@@ -2781,10 +2792,10 @@ names = {
 }
 shown = instances.values["report"]
 runtime.show_table(
-    ("méthode", *names.values()),
+    ("mesure", *shown),
     [
-        (name, *(number(found[key], 3) for key in names))
-        for name, found in shown.items()
+        (name, *(number(found[key], 3) for found in shown.values()))
+        for key, name in names.items()
     ],
 )
 full = instances.full and instances.full["report"]
@@ -2795,10 +2806,11 @@ verdict(
 
 # %% [markdown]
 # Le U-Net trouve les pixels, pas les objets : aucune paire n'est séparée, et il n'y pouvait rien,
-# car les classes **parfaites** donnent le même tableau. Sa précision le flatte : une tache qui
-# réunit deux objets recouvre encore le plus gros des deux à plus de moitié. Mask R-CNN sépare
-# toutes les paires, et compte juste 99 fois sur 100. Ce ne sont que des disques et des carrés, et
-# une graine ; mais la différence vient du mécanisme : une boîte, donc une réponse, par objet.
+# car les classes **parfaites** donnent presque les mêmes nombres. Sa précision le flatte : une
+# tache qui réunit deux objets recouvre encore le plus gros des deux à plus de moitié. Mask R-CNN
+# sépare toutes les paires, et compte juste 99 fois sur 100. Ce ne sont que des disques et des
+# carrés, et une graine ; mais la différence vient du mécanisme : une boîte, donc une réponse, par
+# objet.
 #
 # ## À retenir
 #
