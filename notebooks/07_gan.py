@@ -23,7 +23,7 @@
 # | | la convolution transposée : [chapitre 5](05_unet.ipynb) |
 # | **Document étudié** | 000, « GAN » |
 # | **Données** | Fashion-MNIST ; hors ligne, des chiffres manuscrits ; visages dessinés |
-# | **Durée** | cinq heures de lecture et d'exercices ; exécution rapide : une minute |
+# | **Durée** | une heure et demie de lecture, autant d'exercices ; exécution rapide : une minute |
 #
 # Le document donne la formule du jeu, deux réseaux et neuf lignes pour les relier. Il s'arrête au
 # moment d'entraîner : ni images, ni boucle. Nous irons jusqu'au bout ; avec Keras 3, nous verrons
@@ -119,7 +119,7 @@ logging.getLogger("tensorflow").setLevel(
 # soixante-quatre, et leurs parties sont plus courtes.
 
 # %%
-runtime.start("07_gan", eager=False)  # en rapide aussi, des milliers de petits pas
+runtime.start("07_gan", eager=False)  # en rapide aussi, des milliers de petits appels
 SIDE = 32  # côté des images ; 64 pour le réseau du document
 LATENT = 64  # taille du bruit de nos réseaux
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
@@ -130,7 +130,7 @@ CRITIC_STEPS = runtime.pick(
     quick=1, full=5, cpu=3
 )  # mises à jour du critique pour une de G
 SAMPLES = runtime.pick(quick=100, full=10_000, cpu=2_000)  # images jugées
-EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques pas
+EAGER = runtime.pick(quick=True, full=False)  # compiler coûte plus que quelques tours
 
 garments = datasets.garments()
 runtime.banner(garments)
@@ -323,7 +323,8 @@ verdict("gan-probability", float(calibration_gap))
 d_error_at_best = -game_value(optimal) / 2
 d_error_at_half = -game_value(np.full_like(AXIS, 0.5)) / 2
 errors = [number(value, 4) for value in (d_error_at_best, d_error_at_half)]
-print(f"erreur de D* : {errors[0]} ; de D = 1/2 : {errors[1]}")
+print("erreur de D* :", errors[0])
+print("erreur de D = 1/2 :", errors[1])
 verdict("gan-d-objective", d_error_at_best > d_error_at_half)
 
 # %% [markdown]
@@ -519,8 +520,8 @@ def side_lengths(model, kind):
 
 going_up = [8, *side_lengths(generator, layers.Conv2DTranspose)]
 going_down = [64, *side_lengths(discriminator, layers.Conv2D)]
-print("côtés, générateur :", going_up)
-print("côtés, discriminateur :", going_down)
+print("côtés, générateur :", ", ".join(map(str, going_up)))
+print("côtés, discriminateur :", ", ".join(map(str, going_down)))
 verdict("gan-transposed", bool(np.all(np.diff(going_up) > 0)))
 verdict("gan-strides", bool(np.all(np.diff(going_down) < 0)))
 
@@ -555,11 +556,8 @@ for name, slope in (("ReLU", 0.0), ("LeakyReLU", 0.2)):
     activation = layers.LeakyReLU(negative_slope=slope)
     gradient = value_and_grad(lambda x, f=activation: ops.sum(f(x)), maps)[1]
     shares[name] = float(np.mean(gradient == 0))
-print(
-    ", ".join(
-        f"{name} : {percent(share)} de gradients nuls" for name, share in shares.items()
-    )
-)
+for name, share in shares.items():
+    print(f"{name} : {percent(share)} de gradients nuls")
 verdict("gan-leaky", shares["LeakyReLU"] == 0 < shares["ReLU"])
 
 # %% [markdown]
@@ -625,21 +623,22 @@ tricked = float(gan.test_on_batch(noise, ones))
 (g_moved,) = movements(
     lambda: [gan.train_on_batch(noise, ones) for _ in range(5)], generator
 )
-print(f"discriminateur : {number(d_moved, 4)} ; générateur : {number(g_moved, 4)}")
+print("discriminateur :", number(d_moved, 4))
+print("générateur :", number(g_moved, 4))
 for text in {str(w.message) for w in raised if "trainable" in str(w.message)}:
     print("avertissement :", text)
 verdict("gan-d-learns", d_moved > 0)
 verdict("gan-g-learns", float(gan.test_on_batch(noise, ones)) < tricked)
 
 # %% [markdown]
-# Le discriminateur n'a pas bougé **du tout**. Aucune erreur : un avertissement, en anglais, la
-# première fois seulement. Le générateur, lui, apprend, contre un expert qui ne saura jamais rien.
+# Le discriminateur n'a pas bougé. Aucune erreur : un avertissement, en anglais, la première fois
+# seulement. Le générateur, lui, apprend, contre un expert qui ne saura jamais rien.
 #
-# Keras 3 ne retient rien à `compile` : il lit `trainable` au moment du pas d'entraînement (une fois
-# pour toutes au **premier appel** avec TensorFlow, à chaque appel avec JAX et PyTorch). À ce
-# moment, le discriminateur est déjà gelé. On lit souvent un remède : « dégelez et recompilez le
-# discriminateur ». Si l'on oublie de le geler de nouveau avant le tour du générateur, une panne en
-# remplace une autre. Refaisons l'essai, avec de petits réseaux, de trois manières.
+# Keras 3 ne retient rien à `compile` : il lit `trainable` au moment d'entraîner (au premier appel,
+# une fois pour toutes, avec TensorFlow ; à chaque appel avec JAX et PyTorch). Le discriminateur est
+# alors déjà gelé. On lit souvent un remède : « dégelez et recompilez le discriminateur ». Si l'on
+# oublie de le geler de nouveau avant le tour du générateur, une panne en remplace une autre.
+# Refaisons l'essai, avec de petits réseaux, de trois manières.
 
 
 # %%
@@ -784,15 +783,18 @@ def means(logs):
 
 
 # %% [markdown]
-# La classe `GAN` réunit le tout. À la première lecture, ne suivez que les trois méthodes en gras.
+# La classe `GAN` réunit le tout, en treize méthodes courtes. Les voici dans l'ordre de la cellule ;
+# à la première lecture, ne suivez que les trois en gras.
 #
-# - `compile` : un optimiseur par réseau (Adam, réglé comme DCGAN), et les deux tours compilés ;
+# - `__init__`, `compile`, `state`, `call` : les deux réseaux et leurs pertes, un optimiseur pour
+#   chacun (Adam, réglé comme DCGAN), la liste des variables à compiler ;
 # - `score` : la réponse du discriminateur, ramenée avant sa sigmoïde s'il en a une ;
-# - **`d_update`** et **`g_update`** : les deux tours ci-dessus ;
-# - `steepness`, avec `penalty` et `mix` : la pénalité de WGAN-GP, expliquée plus bas ; `labels` ne
-#   sert qu'au GAN conditionnel ;
-# - **`train_on_batch`** : un tour de chacun ; `d_steps` donne plusieurs tours à $D$ pour un de
-#   $G$ ;
+# - **`d_update`** et **`g_update`** : les deux tours ci-dessus ; `labels` ne sert qu'au GAN
+#   conditionnel ;
+# - `steepness` : la pénalité de WGAN-GP, expliquée plus bas ; `penalty` et `mix` ne servent qu'à
+#   elle ;
+# - `noise`, puis **`train_on_batch`** : des bruits, et un tour de chacun ; `d_steps` donne
+#   plusieurs tours à $D$ pour un de $G$ ;
 # - `fit`, `get_config`, `from_config` : des époques, enregistrer, relire, comme tout modèle de
 #   Keras.
 
@@ -849,7 +851,7 @@ class GAN(keras.Model):
         return ops.log(p) - ops.log1p(-p)
 
     def d_update(self, real, z, mix, *labels):
-        """Un pas du discriminateur : le générateur ne bouge pas."""
+        """Une mise à jour du discriminateur : le générateur ne bouge pas."""
         with unmoved(self.generator):
             fake = self.generator(with_labels(z, labels), training=True)
         fake = ops.stop_gradient(fake)
@@ -869,7 +871,7 @@ class GAN(keras.Model):
         return logs
 
     def g_update(self, z, *labels):
-        """Un pas du générateur : le discriminateur ne bouge pas."""
+        """Une mise à jour du générateur : le discriminateur ne bouge pas."""
 
         def objective():
             fake = self.generator(with_labels(z, labels), training=True)
@@ -1102,7 +1104,8 @@ cloud_a = rng.normal(0, spread_a, (200_000, 3))
 cloud_b = rng.normal([1, 0, -1], spread_b, (200_000, 3))
 expected = 2 + np.sum((spread_a - spread_b) ** 2)
 found = frechet_distance(cloud_a, cloud_b)
-print(f"formule : {number(expected)} ; deux cent mille points : {number(found)}")
+print("formule :", number(expected))
+print("deux cent mille points :", number(found))
 
 # %% [markdown]
 # ### Précision et rappel
@@ -1220,6 +1223,8 @@ fig = figures.curves(
     x=bias.values["sizes"],
 )
 fig.axes[0].set(xscale="log", yscale="log")
+fig.axes[0].set_xticks((100, 1_000), ("100", "1000"))
+fig.axes[0].set_yticks((1, 10), ("1", "10"))
 first, last = (float(np.mean(bias.values["distances"][k])) for k in (0, -1))
 figures.show(
     fig,
@@ -1387,8 +1392,8 @@ print("deux appels, mêmes valeurs :", "oui" if same else "non")
 # ## Entraîner le réseau du document
 #
 # Le document s'arrête à `compile`. Continuons : Fashion-MNIST, agrandi à soixante-quatre pixels.
-# Deux réglages : l'Adam par défaut du document (un taux d'apprentissage, ou pas, de 0,001), puis
-# celui de DCGAN. Un DCGAN joue autant de tours et sert de repère. Pour le juge, les images sont
+# Deux réglages : l'Adam par défaut du document (un taux d'apprentissage de 0,001), puis celui de
+# DCGAN. Un DCGAN joue autant de tours et sert de repère. Pour le juge, les images sont
 # réduites à 32 pixels. Vingt-cinq bruits fixes, dessinés en chemin, montrent le progrès.
 
 
@@ -1496,7 +1501,10 @@ steps = np.arange(LOOKS + 1) * max(1, DOCUMENT_STEPS // LOOKS)
 chosen = [0, 1, 3, 6] if LOOKS == 6 else [0, 1]
 figures.animate(
     [
-        picture(montage(as_images(own["grids"])[k], 5), f"après {steps[k]} tours")
+        picture(
+            montage(as_images(own["grids"])[k], 5),
+            f"après {steps[k]} tours" if k else "avant le premier tour",
+        )
         for k in chosen
     ],
     alt=f"Vingt-cinq images du générateur du document, toujours les mêmes bruits, en {len(chosen)} "
@@ -1511,7 +1519,7 @@ figures.animate(
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.2), sharey=True)
 for ax, key, title in zip(
-    axes, ("document", "réglé"), ("pas de 0,001", "pas de 0,0002")
+    axes, ("document", "réglé"), ("taux de 0,001", "taux de 0,0002")
 ):
     found = document.values[key]["curves"]
     at = np.linspace(0, DOCUMENT_STEPS, len(found["d_real"]))
@@ -1526,7 +1534,7 @@ ends = {
 figures.show(
     fig,
     alt="Probabilités moyennes que le discriminateur donne aux vraies et aux fausses images, à "
-    f"deux réglages. D(G(z)) finit à {number(ends['document'])} avec le pas du document, à "
+    f"deux réglages. D(G(z)) finit à {number(ends['document'])} avec le taux du document, à "
     f"{number(ends['réglé'])} avec celui de DCGAN.",
 )
 
@@ -1544,22 +1552,22 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Avec le pas du document, la partie s'arrête : le discriminateur finit par répondre 1 à **toutes**
-# les images, vraies ou fausses. Sa sigmoïde est saturée, la perte du générateur est nulle, plus
-# rien ne bouge. Sa précision de 83 % ne vaut pas mieux que celle du bruit, plus haut.
+# Au taux de 0,001, la partie s'arrête : le discriminateur finit par répondre 1 à toutes les images,
+# vraies ou fausses. Sa sigmoïde est saturée, la perte du générateur est nulle, plus rien ne bouge.
+# Sa précision de 83 % ne vaut pas mieux que celle du bruit, plus haut.
 #
 # Cinq fois plus lent, le même réseau apprend : les deux probabilités se rapprochent d'un demi, et
 # la distance de Fréchet est presque trois fois plus petite. Son rappel reste faible : six cents
-# tours, c'est peu. Le DCGAN, qui a quatre fois moins de filtres, est encore en retard.
+# tours, c'est peu. Le DCGAN, réduit à seize filtres de base, est encore en retard.
 
 # %% [markdown]
 # ## Entraîner un DCGAN
 #
 # ### Une longue partie
 #
-# Jouons assez longtemps pour que les images se regardent : DCGAN, 32 pixels, trente-deux filtres de
-# base. L'expérience garde des images tirées sans tri, leurs classes, leurs plus proches voisines,
-# des chemins entre deux bruits.
+# Jouons assez longtemps pour que les images méritent un regard : DCGAN, 32 pixels, trente-deux
+# filtres de base. L'expérience garde des images tirées sans tri, leurs classes, leurs plus proches
+# voisines, des chemins entre deux bruits.
 
 # %%
 LONG_STEPS = runtime.pick(quick=300, full=12_000, cpu=6_000)
@@ -1665,8 +1673,8 @@ verdict("gan-all-classes", long.full and long.full["before"] / long.full["fid"])
 #
 # « De nouvelles données », promet le document. Un générateur pourrait recopier ses images
 # d'entraînement. Cherchons, pour deux cents images dessinées, la plus proche des images
-# d'entraînement ; et comparons cette distance à celle d'une vraie image de **test**, que personne
-# n'a recopiée.
+# d'entraînement (en voici huit, leur voisine dessous) ; et comparons cette distance à celle d'une
+# vraie image de **test**, que personne n'a recopiée.
 
 # %%
 figures.show(
@@ -1751,16 +1759,13 @@ rules_shown = [measures_row(name, runs) for name, runs in rules_found.values.ite
 runtime.show_table(MEASURES, rules_shown)
 
 # %% [markdown]
-# - **Deux règles se défendent seules.** Sans normalisation par lots, le rappel est nul (les petits
-#   poids de départ y sont pour beaucoup, comme nous le verrons avec les critiques de WGAN). Avec
+# - **Deux règles se défendent seules.** Sans normalisation par lots, le rappel est nul (sans doute
+#   à cause des petits poids de départ, comme nous le verrons avec les critiques de WGAN). Avec
 #   une couche dense cachée, à chaque graine, presque toutes les images sont de la même classe.
 # - **Deux ne se voient pas.** Sans ReLU, deux graines sur trois restent dans la dispersion de la
 #   recette entière ; sans LeakyReLU, le réseau fait aussi bien.
 # - **Une coûte.** Sans pas (agrandir puis convoluer, convoluer puis sous-échantillonner), il fait
-#   **mieux**, au prix de quatre fois plus de calcul.
-#
-# Ce sont des parties courtes, à un taux d'apprentissage élevé : c'est là que normaliser compte le
-# plus.
+#   mieux, au prix de quatre fois plus de calcul.
 
 # %% [markdown]
 # ## Ce qui se dérègle
@@ -1811,10 +1816,10 @@ verdict("gan-oscillation", min(sign_changes(together), sign_changes(in_turn)))
 
 # %% [markdown]
 # Aucune des deux façons n'atteint l'équilibre. En même temps, la distance à l'équilibre est
-# multipliée par $\sqrt{1 + \eta^2}$ à chaque tour, où $\eta$ est le pas (ici 0,1) : elle grandit
-# toujours. Tour à tour, comme le demande le document, elle ne diverge pas, mais ne converge pas non
-# plus. Les pertes d'un GAN oscillent en partie pour cette raison : chacun court après l'autre. Une
-# perte qui ne descend pas n'est pas un échec, une perte qui descend n'est pas une réussite.
+# multipliée par $\sqrt{1 + \eta^2}$ à chaque tour, où $\eta$ est le taux d'apprentissage (ici
+# 0,1) : elle grandit toujours. Tour à tour, comme le demande le document, elle ne diverge pas, mais
+# ne converge pas non plus. Les pertes d'un GAN oscillent en partie pour cette raison. Une perte qui
+# ne descend pas n'est pas un échec, une perte qui descend n'est pas une réussite.
 #
 # ### L'anneau
 #
@@ -1863,26 +1868,27 @@ def reached(points):
 #   sûr de lui.
 # - **Bruit d'instance** : un bruit gaussien sur tout ce que voit $D$ ; les deux distributions se
 #   recouvrent alors toujours.
-# - **Norme spectrale** : après chaque pas, chaque noyau de $D$, mis en matrice, est divisé par sa
-#   plus grande valeur singulière, ce qui borne la pente de $D$ (l'article le fait à chaque appel).
+# - **Norme spectrale** : après chaque mise à jour, chaque noyau de $D$, mis en matrice, est divisé
+#   par sa plus grande valeur singulière, ce qui borne la pente de $D$ (l'article le fait à chaque
+#   appel).
 # - **Deux vitesses** : $D$ apprend quatre fois plus vite que $G$.
 #
 # ### WGAN
 #
 # La distance de Wasserstein a une forme duale : c'est le plus grand écart de moyennes qu'une
-# fonction de pente au plus 1 puisse faire entre les deux distributions,
+# fonction $f$, de pente au plus 1 partout, puisse faire entre les deux distributions.
 #
 # $$W(p, q) = \max_f \big(\mathbb{E}_{p}[f(x)] - \mathbb{E}_{q}[f(x)]\big)$$
 #
-# où $f$ est de pente au plus 1 partout. Le discriminateur devient un ***critique*** : plus de
-# sigmoïde, un score. Il joue plusieurs tours pour un du générateur. Deux façons de borner sa
-# pente :
+# Le discriminateur devient un ***critique*** : plus de sigmoïde, un score. Il joue plusieurs tours
+# pour un du générateur. Deux façons de borner sa pente :
 #
 # - **WGAN** rogne ses poids (`Clip`). La pente est bornée, mais pas par 1 : la distance n'est
 #   estimée qu'à un facteur près. (L'article rogne à 0,01 et emploie RMSprop ; nous rognons à 0,05
 #   et gardons Adam.)
 # - **WGAN-GP** ajoute à sa perte une ***pénalité de gradient***, prise en des points $x$ entre
-#   vraies et fausses images : la méthode `steepness` de notre classe.
+#   vraies et fausses images : la méthode `steepness` de notre classe. Son coefficient $\lambda$
+#   vaut 10 dans l'article.
 #
 # $$\lambda\,\mathbb{E}\big[(\lVert \nabla_x f(x) \rVert_2 - 1)^2\big]$$
 
@@ -2218,9 +2224,14 @@ def critic_network(filters=FILTERS, channels=1, constraint=None):
 # %%
 keras.utils.set_random_seed(0)
 bare = dcgan_discriminator(rules=Rules(batch_norm=False))
-for name, network in (("0,02", bare), ("He", critic_network())):
-    scores = ops.convert_to_numpy(network(x_train[:64]))
-    print(f"écart type des scores, poids de départ {name} : {number(scores.std(), 4)}")
+outputs = {
+    name: ops.convert_to_numpy(network(x_train[:64]))
+    for name, network in (("DCGAN (0,02)", bare), ("He", critic_network()))
+}
+runtime.show_table(
+    ["poids de départ", "écart type des scores"],
+    [(name, number(scores.std(), 4)) for name, scores in outputs.items()],
+)
 
 # %% [markdown]
 # D'une recette, on fait les deux réseaux, puis la partie prête à jouer.
@@ -2266,7 +2277,8 @@ print(f"{count} recettes, {2 * count} tours : un seul réseau bouge à chaque fo
 # %% [markdown]
 # ### Sur l'anneau
 #
-# Une partie rend ses mesures finales, et quelques nuages de points pris en chemin.
+# Chaque recette joue trois parties, une par graine. Le tableau donne les modes atteints à chacune,
+# puis des moyennes ; les nuages sont ceux de la première graine, avec leur nombre de modes.
 
 
 # %%
@@ -2403,10 +2415,10 @@ verdict("gan-wgan", full and float(modes["WGAN-GP"] - modes["de base"]))
 
 # %% [markdown]
 # La recette de base perd deux modes sur huit à chaque graine, et « deux vitesses » jusqu'à sept.
-# Donner de l'avance au discriminateur, remède souvent conseillé, fait **ici** le contraire de ce
-# que l'on attend. La norme spectrale et WGAN-GP atteignent les huit modes à chaque graine, mais
-# près de la moitié de leurs points sont à côté ; WGAN et ses poids rognés les posent presque tous à
-# côté. Le GAN conditionnel fait tout juste, parce qu'on lui dit quel mode viser.
+# Donner de l'avance au discriminateur, remède souvent conseillé, fait ici le contraire de ce que
+# l'on attend. La norme spectrale et WGAN-GP atteignent les huit modes à chaque graine, mais près de
+# la moitié de leurs points sont à côté ; WGAN et ses poids rognés les posent presque tous à côté.
+# Le GAN conditionnel fait tout juste, parce qu'on lui dit quel mode viser.
 #
 # Aucun nombre ne suffit. Un nuage étalé au hasard « atteint » les huit modes, avec un point sur
 # neuf bien placé : WGAN ne fait guère mieux. La distance de Fréchet ne voit que la moyenne et la
@@ -2449,10 +2461,13 @@ def cell_text(games):
 cells = sensitivity.values["cells"]
 rates, betas = (sorted({c[key] for c in cells}) for key in ("rate", "beta_1"))
 rows = [
-    [number(5 * rate, 5), *(cell_text(c["games"]) for c in cells if c["rate"] == rate)]
+    [
+        number(5 * rate, 5).rstrip("0"),
+        *(cell_text(c["games"]) for c in cells if c["rate"] == rate),
+    ]
     for rate in rates
 ]
-runtime.show_table(["pas", *(f"β₁ = {number(b, 1)}" for b in betas)], rows)
+runtime.show_table(["taux", *(f"β₁ = {number(b, 1)}" for b in betas)], rows)
 averages = [np.mean([game["modes"] for game in cell["games"]]) for cell in cells]
 full = sensitivity.full
 verdict("gan-sensitivity", full and float(max(averages) - min(averages)))
@@ -2460,8 +2475,8 @@ verdict("gan-sensitivity", full and float(max(averages) - min(averages)))
 # %% [markdown]
 # Trop lent, les points sont encore étalés partout : presque tous les modes sont « atteints », mais
 # un point sur neuf seulement est à sa place. Trop rapide, il ne reste qu'un à trois modes, avec
-# presque tous les points ou presque aucun : la partie s'effondre, ou diverge. Entre les deux, le
-# pas de l'article de DCGAN (multiplié par cinq pour ces petits réseaux) est le moins mauvais, et
+# la plupart des points ou presque aucun : la partie s'effondre, ou diverge. Entre les deux, le taux
+# de l'article de DCGAN (multiplié par cinq pour ces petits réseaux) est le moins mauvais, et
 # $\beta_1$ compte moins que lui. La valeur 0,9, que l'article déconseille, y atteint même les huit
 # modes.
 
@@ -2510,22 +2525,22 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Dix images de chaque variante, à la première graine :
+# Dix images de chaque variante, à la première graine, dans l'ordre du tableau :
 
 # %%
 here = on_images.here
-fig, axes = plt.subplots(len(here), 1, figsize=(figures.WIDTH, 0.75 * len(here)))
-for ax, (name, game) in zip(axes, here.items()):
-    images = as_images(game["images"])[:10]
-    ax.imshow(montage(images, 10)[..., 0], vmin=0, vmax=255)
-    ax.set(xticks=[], yticks=[])
-    ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11)
-    ax.spines[:].set_visible(False)
+drawn_names = [name for name in by_distance if name in here]
+fig, axes = plt.subplots(len(here), 1, figsize=(figures.WIDTH, 0.88 * len(here)))
+for ax, name in zip(axes, drawn_names):
+    row = montage(as_images(here[name]["images"])[:10], 10)[..., 0]
+    ax.imshow(row, vmin=0, vmax=255, interpolation="nearest")
+    ax.set_title(name, loc="left", fontsize=12, pad=2)
+    ax.set_axis_off()
 figures.show(
     fig,
     alt="Dix images par variante, une ligne chacune. Distance de Fréchet de la première partie : "
     + ", ".join(
-        f"{name}, {number(game['games'][0]['fid'], 0)}" for name, game in here.items()
+        f"{name}, {number(here[name]['games'][0]['fid'], 0)}" for name in drawn_names
     )
     + ".",
 )
@@ -2540,10 +2555,11 @@ worst = {
     for name in by_distance
 }
 fig, ax = plt.subplots(figsize=(figures.WIDTH, 4.2))
-heat = ax.imshow(list(worst.values()), vmin=0, vmax=0.4, cmap="cividis", aspect="auto")
-ax.set_xticks(range(10), class_names, rotation=45, ha="right", fontsize=10)
-ax.set_yticks(range(len(worst)), worst, fontsize=10)
-fig.colorbar(heat, label="part des images", extend="max")
+shares = 100 * np.array(list(worst.values()))
+heat = ax.imshow(shares, vmin=0, vmax=40, cmap="cividis", aspect="auto")
+ax.set_xticks(range(10), class_names, rotation=45, ha="right", fontsize=11)
+ax.set_yticks(range(len(worst)), worst, fontsize=11)
+fig.colorbar(heat, label="part des images (%)", extend="max")
 figures.show(
     fig,
     alt="Part de chaque classe, variante par variante. Classe la plus fréquente : "
@@ -2576,15 +2592,16 @@ verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 # - **WGAN** et ses poids rognés arrivent derniers : des classes entières manquent. Même perte, même
 #   critique : c'est la façon de borner la pente qui change tout.
 # - Lisser les étiquettes ne change rien de mesurable. Le bruit d'instance, la norme spectrale et
-#   « deux vitesses » font **moins bien** que la recette de base : ces remèdes ralentissent sans
-#   doute, et la partie est courte. Sur l'anneau, la norme spectrale atteignait les huit modes.
+#   « deux vitesses » font moins bien que la recette de base : ces remèdes ralentissent sans doute,
+#   et la partie est courte. Sur l'anneau, la norme spectrale atteignait les huit modes.
 # - Le générateur pressé, dont nous attendions l'effondrement, fait aussi bien que la base. Notre
-#   attente était fausse : il encaisse un pas de 0,025.
+#   attente était fausse : il encaisse un taux d'apprentissage de 0,025.
 # - La perte saturante apprend, mais une graine sur trois reste loin derrière les deux autres :
 #   c'est la pente plate de la première section.
 # - Le GAN tout en couches denses est près de trente points derrière le DCGAN, et son rappel est
 #   presque nul : sur ce point, le document a raison.
-# - Le GAN conditionnel obéit sept fois sur dix (sur l'anneau, presque toujours).
+# - Le GAN conditionnel obéit sept fois sur dix (sur l'anneau, presque toujours), mais son rappel
+#   n'est que de 13 %.
 # - Le générateur à style apprend moins vite que DCGAN ; nous lui donnerons plus de tours.
 #
 # Un classement n'est donc vrai que pour un budget, des données et des réseaux : celui de l'anneau
@@ -2594,7 +2611,8 @@ verdict("gan-dcgan", full and mean_fid("dense") - mean_fid("de base"))
 # ### La perte du critique dit-elle la qualité ?
 #
 # L'article de WGAN promet une perte que l'on puisse lire : l'opposé de la perte du critique estime
-# une distance, qui devrait baisser quand les images s'améliorent. Traçons sa valeur absolue.
+# une distance, qui devrait baisser quand les images s'améliorent. Traçons sa valeur absolue. Les
+# parties se lisent de droite à gauche.
 
 
 # %%
@@ -2632,7 +2650,8 @@ for name, correlation in correlations.items():
 fig, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.2))
 for ax, (name, run) in zip(axes, runs.items()):
     ax.plot(run["fid"], np.abs(run["loss"]), "o-")
-    ax.set(title=name, xlabel="distance de Fréchet", ylabel="perte, en valeur absolue")
+    ax.set(title=name, xlabel="distance de Fréchet")
+axes[0].set_ylabel("perte, en valeur absolue")
 figures.show(
     fig,
     alt="Perte du discriminateur contre distance de Fréchet, dix points d'une même partie. "
@@ -2645,8 +2664,8 @@ figures.show(
 # Les deux réseaux s'améliorent. La perte du discriminateur de base ne le montre pas : elle baisse
 # au début, quand les images sont mauvaises, puis remonte quand elles deviennent bonnes. Celle du
 # critique, en valeur absolue, descend avec la distance de Fréchet, presque sans exception : sur ce
-# point, la promesse de l'article est tenue. (Cette perte contient aussi la pénalité, et ce n'est
-# qu'une partie.)
+# point, la promesse de l'article est tenue. (Cette perte contient aussi la pénalité, et nous
+# n'avons joué qu'une partie.)
 
 # %% [markdown]
 # ### Régler le style
@@ -2754,7 +2773,7 @@ figures.show(
 # %% [markdown]
 # De haut en bas, les vêtements s'éloignent les uns des autres ; tout en haut, ils tendent vers une
 # même chose vague, l'image du style moyen. Le rappel dit la même chose : il tombe de 17 % à 1 %.
-# L'article promet en échange de plus belles images. **Pas ici** : la précision ne monte pas quand
+# L'article promet en échange de plus belles images. Pas ici : la précision ne monte pas quand
 # $\psi$ baisse, et la distance de Fréchet est cinq fois plus grande à 0,3 qu'à 1,3. Le style moyen
 # de beaucoup de visages est un visage ordinaire ; celui de dix sortes de vêtements n'est pas un
 # vêtement.
@@ -2813,7 +2832,10 @@ faces = experiment("faces", faces_run)
 # %%
 real_faces, samples = (as_images(faces.here[key])[:16] for key in ("real", "samples"))
 figures.show(
-    picture(montage(np.concatenate([real_faces, samples]), 8)),
+    picture(
+        montage(np.concatenate([real_faces, samples]), 8),
+        "deux lignes du programme, puis deux du générateur",
+    ),
     alt="Deux lignes de visages dessinés par le programme du cours ; dessous, deux lignes de "
     "visages dessinés par le générateur"
     + (
@@ -2921,8 +2943,8 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Tous les mélanges restent des visages, plus ou moins brouillés. Avec les niveaux grossiers de B
-# (premier tableau), la silhouette et la coupe viennent de B, et les couleurs de A ; avec ses
+# Presque tous les mélanges restent des visages, souvent très brouillés. Avec les niveaux grossiers
+# de B (premier tableau), la silhouette et la coupe viennent de B, et les couleurs de A ; avec ses
 # niveaux fins (second), le visage garde à peu près la coupe de A, et prend le fond, l'habit et la
 # clarté de B. Mais ce n'est qu'une tendance : au plus grossier des niveaux, le dessin fait 73 % du
 # changement ; aux deux plus fins, un peu moins des deux tiers. Le « contrôle précis » du document
@@ -2956,15 +2978,15 @@ runtime.show_table(
 #
 # ### Une grille de mauvais traitements
 #
-# Sur l'anneau, un lot d'un seul point au pas de 0,05, un lot de soixante-quatre au pas de 0,00005 :
-# une perte peut être mauvaise, jamais `nan`.
+# Sur l'anneau, un lot d'un seul point au taux de 0,05, un lot de soixante-quatre au taux de
+# 0,00005 : une perte peut être mauvaise, jamais `nan`.
 
 # %%
 HARSH = ((1, 1e-2), (64, 1e-5))  # points par lot, cinquième du taux d'apprentissage
 
 
 def worst_treatments(recipe):
-    """Pertes de deux tours, pour de très petits et très grands lots et pas."""
+    """Pertes de deux tours : un seul point au grand taux, puis soixante-quatre au petit."""
     found = []
     for batch, rate in HARSH:
         harsh = recipe._replace(rates=(rate, rate), d_steps=1)
@@ -3015,7 +3037,8 @@ for name in runtime.pick(
     kept[name] = saved_and_read(
         make_gan(ON_IMAGES[name], image_networks, seed=0), z, labels
     )
-print(f"{len(kept)} recettes relues, plus grand écart : {number(max(kept.values()))}")
+gap = max(kept.values())
+print(f"{len(kept)} recettes relues, plus grand écart : {number(gap, 7) if gap else 0}")
 
 # %% [markdown]
 # ## À retenir
@@ -3186,19 +3209,26 @@ EXERCISE_CLASSES.check(reached_solution)
 # %% [markdown]
 # ### 5. Pour aller plus loin
 #
-# Sur l'anneau, la recette « deux vitesses » fait ici perdre des modes. Essayez l'inverse : un
-# générateur quatre fois plus rapide que le discriminateur (`ring_game(Recipe(rates=(1e-4, 4e-4)),
-# seed=0)`). Combien de modes restent ? Puis donnez au discriminateur des paquets de deux points au
-# lieu d'un seul (l'idée de *PacGAN*) : que devient l'effondrement ?
+# Sur l'anneau, la recette « deux vitesses » fait perdre des modes. Essayez l'inverse : un
+# générateur quatre fois plus rapide que le discriminateur. Combien de modes restent ?
+#
+# ```python
+# EAGER, BATCH = False, 64  # utile en profil rapide : des tours compilés, de vrais lots
+# game = ring_game(Recipe(rates=(1e-4, 4e-4)), seed=0, steps=3_000)
+# print(game["modes"], game["good"])
+# ```
+#
+# Puis donnez au discriminateur des paquets de deux points au lieu d'un seul (l'idée de *PacGAN*) :
+# que devient l'effondrement ?
 #
 # <details>
 # <summary>Piste</summary>
 #
-# Le générateur pressé atteint les huit modes à chacune de nos trois graines, mieux que la recette
-# de base : la vitesse ne nuit pas par elle-même, tout dépend de qui l'a. Pour les paquets, une
-# couche au début du discriminateur suffit : `ops.reshape(x, (-1, 4))` change un lot de points en
-# deux fois moins de paires. Un générateur effondré donne alors deux points voisins, ce qui se voit.
-# Jouez plusieurs graines, et comptez aussi les points bien placés.
+# Ce générateur plus rapide atteint les huit modes à chacune de nos trois graines, mieux que la
+# recette de base : tout dépend de qui a la vitesse. Pour les paquets, une couche au début du
+# discriminateur suffit : `ops.reshape(x, (-1, 4))` change un lot de points en deux fois moins de
+# paires. Un générateur effondré donne alors deux points voisins, ce qui se voit. Jouez plusieurs
+# graines, et comptez aussi les points bien placés.
 #
 # </details>
 
