@@ -4283,9 +4283,8 @@ def resnext50(side=224, groups=32, middle=128, classes=1000):
 
 
 # %% [markdown]
-# Comptons les paramètres entraînables des deux, comme
-# [torchvision](https://pytorch.org/vision/stable/models.html), qui en annonce 25 557 032 pour
-# ResNet-50 et 25 028 904 pour ResNeXt-50.
+# Comptons les paramètres entraînables des deux :
+# [torchvision](https://pytorch.org/vision/stable/models.html) annonce les mêmes.
 
 
 # %%
@@ -4726,8 +4725,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Comme dans la figure du chapitre 3, les EfficientNet (ronds) bordent le nuage en haut à gauche : à
-# opérations égales, les autres (carrés) sont au-dessous.
+# Les EfficientNet (ronds) bordent le nuage en haut à gauche : à opérations égales, les autres
+# (carrés) sont au-dessous.
 #
 # ### Ce que la convolution apporte
 #
@@ -5054,8 +5053,7 @@ verdict("effnet-deploy", single_bytes and bool(single_bytes > GIB / 2))
 # ### Le temps de réponse
 #
 # La ***latence*** est le temps d'une réponse pour une seule image : ici, la médiane de plusieurs
-# réponses, une fois le modèle compilé, sur la machine de cette page. Chaque réseau répond à sa
-# résolution ou à 224 pixels, et B4 à quatre résolutions.
+# réponses, une fois le modèle compilé, sur la machine de cette page.
 
 
 # %%
