@@ -21,11 +21,11 @@
 # | **Prérequis** | les chapitres [3](03_architectures.ipynb) à [6](06_pet_segmentation.ipynb) |
 # | **Document étudié** | 000, « EfficientNet-B4 » |
 # | **Données** | Oxford-IIIT Pet, Fashion-MNIST, visages ORL ; hors ligne, des dessins |
-# | **Durée** | trois heures et demie, exercices compris ; exécution rapide : une minute et demie |
+# | **Durée** | trois heures un quart, exercices compris ; exécution rapide : une minute et demie |
 #
 # > **Plan.** D'abord le réseau et son transfert : de *Les briques* à *Deux phases*. Ensuite les
-# > usages, dans l'ordre que l'on veut : ils ne dépendent pas les uns des autres. Les parents, les
-# > limites, les réponses et ce qui est replié peuvent attendre.
+# > usages, dans l'ordre que l'on veut. Les parents, les limites, les réponses et ce qui est replié
+# > peuvent attendre.
 
 # %% cellView="form" tags=["setup", "hide-input"]
 # @title Préparation : trouve le dépôt du cours (ou le copie dans Colab)
@@ -100,9 +100,6 @@ from utils.figures import number, percent, spread
 from utils.metrics import iou, per_class, verification_curve, wilson
 from utils.verdicts import summary, verdict
 
-# %% [markdown]
-# Voici les tailles communes ; celles d'une expérience sont données juste avant elle.
-
 # %%
 runtime.start("08_efficientnet_b4")
 SEEDS = runtime.pick(quick=(0,), full=(0, 1, 2))
@@ -120,31 +117,28 @@ runtime.banner(garments, pets, people, photographs)
 # %% [markdown]
 # ## Ce que le document annonce
 #
-# Le document présente EfficientNet-B4 comme un réseau de **classification**, développé par Google,
-# « entraîné sur le dataset ImageNet ». Il l'explique par un bloc, **MBConv**, et par une façon
-# d'agrandir un réseau, la ***mise à l'échelle composée*** (*Compound Scaling*), l'agrandissement
-# composé du chapitre 3. Il donne quelques nombres (19 blocs, 48 canaux à la première couche, des
-# images de 380 pixels), six usages, des modèles parents et trois limites. Son code s'arrête à
-# `compile` : rien n'est entraîné.
+# Le document présente EfficientNet-B4 comme un réseau de **classification** de Google, « entraîné
+# sur le dataset ImageNet ». Il l'explique par un bloc, **MBConv**, et par une façon d'agrandir un
+# réseau, la ***mise à l'échelle composée*** (*Compound Scaling*), l'agrandissement composé du
+# chapitre 3. Il donne des nombres (19 blocs, 48 canaux à la première couche, des images de
+# 380 pixels), six usages, des modèles parents et trois limites. Son code s'arrête à `compile` :
+# rien n'est entraîné.
 
 # %% [markdown]
 # ## Les briques
 #
 # Le [chapitre 3](03_architectures.ipynb) a rencontré la convolution par canal, le bloc SE et le
-# bloc MBConv. Voici ce que chacun calcule dans EfficientNet, ce qu'il coûte, et comment vérifier
-# qu'il fait ce qu'il dit.
+# bloc MBConv. Voici ce que chacun calcule, ce qu'il coûte, et comment le vérifier.
 #
 # ### Swish
 #
-# EfficientNet n'emploie pas ReLU, mais ***swish*** (ou SiLU), dont le document ne parle pas. Sa
-# valeur et sa pente se calculent à la main :
+# EfficientNet n'emploie pas ReLU, mais ***swish*** (ou SiLU), dont le document ne parle pas :
 #
 # $$\operatorname{swish}(x) = x \cdot \sigma(x) = \frac{x}{1 + e^{-x}},$$
 #
 # $$\operatorname{swish}'(x) = \sigma(x)\,\bigl(1 + x\,(1 - \sigma(x))\bigr).$$
 #
-# Comparons les deux formules, en NumPy, à l'activation de Keras et à son gradient ; puis
-# dessinons-les.
+# Comparons ces deux formules, en NumPy, à l'activation de Keras et à son gradient.
 
 
 # %%
@@ -190,22 +184,21 @@ figures.show(
 )
 
 # %% [markdown]
-# Loin de zéro, swish et ReLU se confondent. Près de zéro, swish n'a pas de coin, et un neurone un
-# peu négatif garde une pente : ReLU l'aurait éteint. En échange, il demande une exponentielle, et
-# n'est plus croissant.
+# Près de zéro, swish n'a pas de coin, et un neurone un peu négatif garde une pente : ReLU l'aurait
+# éteint. En échange, il demande une exponentielle, et n'est plus croissant.
 #
 # ### La convolution séparable
 #
 # Une multiplication et une addition font une **opération** (la multiplication-addition du
 # chapitre 3). Pour chaque position, une convolution ordinaire de côté $k$, de $C$ canaux vers $K$
-# filtres, en fait $k^2 C K$. La version séparable filtre chaque canal seul ($k^2 C$), puis mêle les
-# canaux par une convolution 1 × 1 ($C K$). Le rapport des deux est
+# filtres, en fait $k^2 C K$. La version séparable filtre chaque canal seul, ce qui en demande
+# $k^2 C$, puis mêle les canaux par une convolution 1 × 1, qui en demande $C K$. Le rapport des deux
+# est
 #
 # $$\frac{k^2 C + C K}{k^2 C K} = \frac{1}{K} + \frac{1}{k^2}.$$
 #
-# Les canaux d'entrée n'y sont pas. Vérifions-le sur de vraies couches, en comptant comme au
-# chapitre 3 : chaque poids d'un noyau sert une fois par position de la sortie ; biais et
-# normalisation sont négligés.
+# Les canaux d'entrée n'y sont pas. Vérifions-le sur de vraies couches : chaque poids d'un noyau
+# sert une fois par position de la sortie ; biais et normalisation sont négligés.
 
 
 # %%
@@ -264,25 +257,16 @@ runtime.show_table(("convolution", "paramètres", "opérations (M)", "rapport"),
 verdict("effnet-depthwise-cheaper", max(ratios))
 
 # %% [markdown]
-# Dans chaque case, l'ordinaire, puis la séparable. Le rapport est celui de la formule : avec
-# beaucoup de filtres, il tend vers $1/k^2$, un neuvième pour un noyau de 3. Le document attribue ce
-# gain aux « convolutions sur chaque canal séparément » ; mais la 1 × 1 qui suit garde l'essentiel
-# des opérations restantes, sauf quand elle a peu de filtres.
+# Dans chaque case, l'ordinaire, puis la séparable. Avec beaucoup de filtres, le rapport tend vers
+# $1/k^2$, un neuvième pour un noyau de 3. Le document attribue ce gain aux « convolutions sur
+# chaque canal séparément » ; mais la 1 × 1 qui suit garde l'essentiel des opérations restantes,
+# sauf quand elle a peu de filtres.
 #
 # Toutes les convolutions du réseau sont écrites avec deux fonctions : l'une fixe les options (pas
 # de biais : la normalisation en a un), l'autre ajoute la normalisation et l'activation.
-#
-# <details>
-# <summary>Pourquoi l'initialiseur est-il un dictionnaire ?</summary>
-#
-# Keras en fait un initialiseur *neuf* à chaque couche. Un même objet `VarianceScaling`, partagé,
-# serait un piège : sa graine est fixée à sa création, et deux couches de mêmes dimensions
-# naîtraient **égales**, quoi que fasse ensuite `set_random_seed`.
-#
-# </details>
 
 # %%
-KERNEL = {
+KERNEL = {  # un dictionnaire : Keras en fait un initialiseur neuf à chaque couche
     "class_name": "VarianceScaling",
     "config": {"scale": 2.0, "mode": "fan_out", "distribution": "truncated_normal"},
 }
@@ -365,8 +349,8 @@ figures.show(
 
 # %% [markdown]
 # Pour $C$ canaux réduits à $R$, le bloc a $2\,C R + R + C$ paramètres, et $2\,C R$ opérations,
-# quelle que soit la taille des cartes : il ne voit que des moyennes. Fait-il ce qu'il dit ?
-# Première épreuve : un calcul indépendant en NumPy, poids et biais tirés au hasard.
+# quelle que soit la taille des cartes. Comparons-le à un calcul indépendant en NumPy, poids et
+# biais tirés au hasard : l'écart relatif doit rester sous un millième.
 
 
 # %%
@@ -389,13 +373,13 @@ gap = (
     np.abs(ops.convert_to_numpy(excite(images)) - by_hand).max() / np.abs(by_hand).max()
 )
 low, high = coefficients.min(), coefficients.max()
-print(f"coefficients de {number(low, 3)} à {number(high, 3)} ; écart relatif {gap:.0e}")
+print(f"coefficients de {number(low, 3)} à {number(high, 3)}")
 assert gap < 1e-3
 assert 0 < low < high < 1
 
 # %% [markdown]
-# Seconde épreuve : nous réglons à la main un bloc qui doit éteindre le canal 1 quand le canal 0 est
-# fort, et laisser passer le reste. Deux images ne diffèrent que par le canal 0.
+# Réglons maintenant un bloc à la main : il doit éteindre le canal 1 quand le canal 0 est fort. Les
+# deux images ne diffèrent que par le canal 0.
 
 # %%
 planted = [np.zeros(w.shape) for w in excite.get_weights()]
@@ -415,16 +399,16 @@ selective = passed[0].min() > 0.9 and passed[1, 0] < 0.1 and passed[1, 1] > 0.9
 verdict("effnet-se-content", bool(selective))
 
 # %% [markdown]
-# Le même canal passe ou s'éteint selon le contenu de l'image : c'est en ce sens qu'on parle
-# d'**attention**. Deux limites : le coefficient est le même en tous les points, le bloc ne sait
-# donc pas *où* regarder ; et il ne dépasse jamais 1 : il éteint, il n'amplifie pas.
+# Le même canal passe ou s'éteint selon l'image : c'est en ce sens qu'on parle d'**attention**. Deux
+# limites : le coefficient est le même en tous les points, le bloc ne sait donc pas *où* regarder ;
+# et il ne dépasse jamais 1.
 #
 # ### MBConv, le goulot inversé
 #
 # Le bloc d'EfficientNet est le bloc résiduel inversé du [chapitre 6](06_pet_segmentation.ipynb),
 # plus un bloc SE : il élargit les canaux par une convolution 1 × 1, filtre par canal, recalibre,
 # puis projette par une autre 1 × 1, **sans activation** (le *goulot linéaire*). Quand l'entrée et
-# la sortie ont la même taille, il ajoute la première à la seconde.
+# la sortie ont la même taille, il les ajoute.
 
 
 # %%
@@ -464,9 +448,9 @@ def mbconv(
 
 
 # %% [markdown]
-# Les canaux réduits du bloc SE sont un quart de ceux de l'*entrée* du bloc, non des canaux élargis.
-# Dessinons le bloc à côté d'un goulot de ResNet, de même largeur : 56 canaux, ceux du troisième
-# étage de B4.
+# Le bloc SE réduit ses moyennes au quart des canaux de l'*entrée* du bloc, non des canaux élargis.
+# Dessinons MBConv à côté d'un goulot de ResNet de même largeur : 56 canaux, ceux du troisième étage
+# de B4.
 
 
 # %%
@@ -513,9 +497,9 @@ runtime.show_table(("bloc", "paramètres", "opérations (M)"), rows)
 # %% [markdown]
 # MBConv coûte *plus* que la convolution 3 × 3 de même entrée et de même sortie, et bien plus que le
 # goulot. Mais il filtre sur 336 canaux, vingt-cinq fois moins cher que la convolution ordinaire de
-# cette largeur : c'est une façon abordable d'avoir des filtres nombreux, non un bloc bon marché.
+# cette largeur.
 #
-# Est-ce bien le bloc de Keras ? Dans son EfficientNet-B0, prenons quatre blocs : sans élargissement
+# Est-ce bien le bloc de Keras ? Prenons-en quatre dans son EfficientNet-B0 : sans élargissement
 # (1a), avec un pas de 2 (2a), avec raccourci (2b), à noyau de 5 (3a). Copions leurs poids, tirés au
 # hasard, dans les nôtres, et comparons les sorties.
 
@@ -551,9 +535,15 @@ def copied(source, target):
 
 
 # %%
+SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def scientific(value):
-    """« 2e-07 », ou « 0 » quand l'écart est nul."""
-    return f"{value:.0e}" if value else "0"
+    """« 2 × 10⁻⁷ » ; « 0,8 » ou « 13 » quand l'écart est grand, « 0 » quand il est nul."""
+    if value == 0 or value >= 0.1:
+        return number(value, 1 if 0 < value < 10 else 0)
+    digit, power = f"{value:.0e}".split("e-")
+    return f"{digit} × 10⁻" + power.lstrip("0").translate(SUPERSCRIPT)
 
 
 def relative_gap(expected, obtained):
@@ -602,15 +592,14 @@ runtime.show_table(("bloc", "écart relatif"), rows)
 assert max(gaps.values()) < 1e-3 < 1e-2 < wrong
 
 # %% [markdown]
-# Aucun écart, à l'arrondi près (`7e-02` se lit $7 \times 10^{-2}$) ; et une activation à peine
-# différente, GELU au lieu de swish, se voit tout de suite.
+# Aucun écart ; et une activation à peine différente, GELU au lieu de swish, se voit tout de suite.
 #
 # ### La profondeur stochastique
 #
-# Dans un bloc à raccourci, une couche d'abandon ([chapitre 2](02_layers_and_training.ipynb)) a une
-# forme particulière : `noise_shape=(None, 1, 1, 1)`. Le tirage se fait une fois par image : la
-# branche passe toute, ou disparaît toute, et il ne reste que le raccourci. C'est la ***profondeur
-# stochastique***. Voyons-la sur une branche qui vaut 1 partout.
+# Dans un bloc à raccourci, une couche d'abandon ([chapitre 2](02_layers_and_training.ipynb)) ne
+# tire au sort qu'une fois par image (`noise_shape=(None, 1, 1, 1)`) : la branche passe toute, ou
+# disparaît toute, et il ne reste que le raccourci. C'est la ***profondeur stochastique***.
+# Voyons-la sur une branche qui vaut 1 partout.
 
 # %%
 RATE = 0.2
@@ -630,10 +619,10 @@ assert abs(learning.mean() - 1) < 0.02
 assert np.array_equal(ops.convert_to_numpy(drop(ones, training=False)), ones)
 
 # %% [markdown]
-# À l'entraînement, une image sur cinq perd la branche entière ; pour les autres, elle est
-# multipliée par $1/(1 - 0{,}2) = 1{,}25$, si bien que la moyenne ne change pas. À l'inférence, rien
-# n'est perdu. Aucun bloc ne peut donc compter sur tous les précédents. Dans EfficientNet, le taux
-# croît avec la profondeur, de 0 au premier bloc à près de 0,2 au dernier.
+# Une image sur cinq perd sa branche ; pour les autres, elle est multipliée par
+# $1/(1 - 0{,}2) = 1{,}25$, si bien que la moyenne ne change pas. Aucun bloc ne peut donc compter
+# sur tous les précédents. À l'inférence, rien n'est perdu. Dans EfficientNet, le taux croît de 0 au
+# premier bloc à près de 0,2 au dernier.
 
 # %% [markdown]
 # ## EfficientNet-B4, bloc par bloc
@@ -642,8 +631,8 @@ assert np.array_equal(ops.convert_to_numpy(drop(ones, training=False)), ones)
 #
 # Toute la famille a le même plan : une ***tige*** (une convolution 3 × 3 de pas 2), sept **étages**
 # de blocs MBConv, une convolution 1 × 1, une moyenne globale, une couche dense. Voici les étages du
-# plus petit, B0, et les quatre nombres qui changent d'un membre à l'autre : largeur, profondeur,
-# côté de l'image, taux d'abandon avant la dernière couche.
+# plus petit, B0, et ce qui change d'un membre à l'autre : largeur, profondeur, côté de l'image,
+# taux d'abandon avant la dernière couche.
 
 
 # %%
@@ -704,8 +693,8 @@ def round_blocks(blocks, depth):
 
 
 # %% [markdown]
-# Reste à empiler les étages. Les noms de couches suivent ceux de Keras : nous saurons où reprendre
-# une carte intermédiaire.
+# Empilons les étages. Les noms de couches suivent ceux de Keras, pour pouvoir reprendre une carte
+# intermédiaire.
 
 
 # %%
@@ -755,7 +744,7 @@ def efficientnet(variant="B0", classes=1000, side=None, activation="softmax", to
 #
 # ### Les comptes
 #
-# Construisons B4, puis celui de Keras, et comparons leurs paramètres, tableau par tableau.
+# Construisons B4, et comparons ses paramètres à ceux de Keras, tableau par tableau.
 
 # %%
 b4 = efficientnet("B4")
@@ -772,10 +761,8 @@ assert b4.get_layer("normalization").count_params() == 7
 verdict("effnet-resolution", published.input_shape[1:])
 
 # %% [markdown]
-# Les comptes sont égaux : ce que nous compterons sur notre B4 vaut pour celui de Keras. Sept
-# paramètres sont ceux de la normalisation des couleurs : trois moyennes, trois variances, un
-# compteur. D'autres bibliothèques ne les comptent pas, ou ne comptent que ce qui s'apprend ; « B4 a
-# 19 millions de paramètres » est vrai dans tous les cas.
+# Les comptes sont égaux. Sept paramètres sont ceux de la normalisation des couleurs, que d'autres
+# bibliothèques ne comptent pas.
 #
 # Suivons une image à travers le réseau.
 
@@ -811,22 +798,20 @@ rows = [
 runtime.show_table(("étage", "blocs MBConv", "sortie", "paramètres"), rows)
 
 # %% [markdown]
-# L'image de 380 pixels finit en 12 × 12 points, de 1 792 canaux. Comptons les blocs par leurs
-# convolutions par canal, et les blocs SE par leurs produits.
+# Comptons les blocs par leurs convolutions par canal, et les blocs SE par leurs produits.
 
 # %%
 kinds = (layers.DepthwiseConv2D, layers.Multiply)
 found, excited = (sum(isinstance(layer, kind) for layer in b4.layers) for kind in kinds)
 repeats = [table[str(k)][0] for k in range(1, 8)]
 verdict("effnet-blocks", found)
-print("blocs par étage :", repeats)
+print("blocs par étage :", ", ".join(map(str, repeats)))
 verdict("effnet-levels", len(repeats) > 1 < min(repeats))
 verdict("effnet-se-share", "tous" if excited == found else "presque tous")
 
 # %% [markdown]
-# Trente-deux blocs, et non dix-neuf ; tous ont un bloc SE. Le document a peut-être pris pour un
-# nombre de blocs les 19 millions de paramètres. Il dit aussi : « La première couche commence avec
-# 48 canaux, et ce nombre augmente progressivement. »
+# Le document dit aussi : « La première couche commence avec 48 canaux, et ce nombre augmente
+# progressivement. »
 
 # %%
 channels = [shape[-1] for name, (_, shape, _) in table.items() if name != "tête"]
@@ -835,9 +820,7 @@ verdict("effnet-stem", channels[0])
 verdict("effnet-channels-grow", bool(np.all(np.diff(channels) > 0)))
 
 # %% [markdown]
-# La tige a bien 48 canaux, mais le premier étage les réduit à 24 : la croissance ne commence
-# qu'après. À l'intérieur de chaque bloc, les canaux montent puis redescendent, dit le document.
-# Vérifions-le bloc par bloc.
+# À l'intérieur de chaque bloc, dit encore le document, les canaux montent puis redescendent.
 
 
 # %%
@@ -859,11 +842,9 @@ verdict(
 )
 
 # %% [markdown]
-# Les deux exceptions sont les blocs du premier étage, où le facteur d'élargissement vaut 1.
-#
 # ### Où vont les opérations ?
 #
-# Rangeons les opérations et les paramètres par genre de couche.
+# Rangeons-les, avec les paramètres, par genre de couche.
 
 
 # %%
@@ -908,17 +889,15 @@ in_blocks = sum(shares[kind][1] for kind in ("élargir", "par canal", "SE", "pro
 verdict("effnet-central-block", in_blocks / total)
 
 # %% [markdown]
-# L'article annonce 4,2 milliards ; notre compte, celui de torchvision aussi (4,39), le dépasse un
-# peu. Les convolutions par canal, celles qui *regardent* autour d'un point, n'en font qu'une petite
-# part : les convolutions 1 × 1 font presque tout. Les blocs SE ne coûtent presque pas d'opérations,
-# mais pèsent dans les paramètres.
+# Torchvision compte comme nous 4,39 milliards. Les convolutions par canal, celles qui *regardent*
+# autour d'un point, n'en font qu'une petite part : les 1 × 1 font presque tout. Les blocs SE ne
+# pèsent que dans les paramètres.
 #
 # ### Est-ce le réseau de Keras ?
 #
 # Pour le prouver, tirons au hasard tous les poids du réseau de Keras, copions-les dans le nôtre, et
-# comparons les scores, *avant* le softmax, qui écrase les écarts. Le chapitre 3 l'a fait pour trois
-# réseaux ; ici, un piège de plus nous attend. Donnons d'abord deux images très différentes au B0 de
-# Keras, tiré au hasard plus haut.
+# comparons les scores, *avant* le softmax, qui écrase les écarts. Mais d'abord, donnons deux images
+# très différentes au B0 de Keras, tiré au hasard plus haut.
 
 
 # %%
@@ -938,18 +917,17 @@ def image_gap(network, images):
 # %%
 images = proof_images(64)
 blind = image_gap(reference, images)
-print(f"écart entre les réponses à deux images : {blind:.0e}")
+print(f"écart entre les réponses à deux images : {scientific(blind)}")
 assert blind < 1e-3
 
 # %% [markdown]
 # Les deux réponses sont les mêmes, à la précision des calculs. Swish et SE réduisent le signal de
-# couche en couche, et les normalisations, dont les statistiques sont tirées au hasard, ne le
-# rétablissent pas : il ne reste que la somme des biais. La comparaison passerait, et ne prouverait
-# rien.
+# couche en couche, et les normalisations, aux statistiques tirées au hasard, ne le rétablissent
+# pas : il ne reste que la somme des biais. La comparaison passerait, et ne prouverait rien.
 #
-# Le remède est de donner aux normalisations les statistiques de ce qu'elles reçoivent : une inertie
-# nulle, et un seul passage en mode d'entraînement suffit. Quant à la couche `Normalization`, elle
-# ne lit ses statistiques qu'à l'appel de `finalize_state`.
+# Donnons donc aux normalisations les statistiques de ce qu'elles reçoivent : une inertie nulle, et
+# un seul passage en mode d'entraînement suffit. La couche `Normalization`, elle, ne lit ses
+# statistiques qu'à l'appel de `finalize_state`.
 
 
 # %%
@@ -972,13 +950,13 @@ def calibrated(network, images):
 # %%
 calibrated(reference, images)
 seeing = image_gap(reference, images)
-print(f"écart entre les réponses à deux images : {seeing:.2f}")
+print(f"écart entre les réponses à deux images : {number(seeing)}")
 assert seeing > 1e-2
 
 # %% [markdown]
 # Le réseau distingue maintenant les images : comparons. Pour être sûrs que la comparaison peut
-# échouer, nous remplaçons ensuite une seule activation par une GELU, la première du réseau : la
-# plus difficile à voir. Le profil complet compare aussi B4.
+# échouer, remplaçons ensuite une seule activation par une GELU : la première, la plus difficile à
+# voir.
 
 
 # %%
@@ -1015,15 +993,14 @@ assert all(same < 1e-3 < 1e-2 < wrong for same, wrong in gaps.values())
 del reference, b0, b4
 
 # %% [markdown]
-# Notre B0 et notre B4 calculent la même fonction que ceux de Keras, et une seule activation fausse
-# se voit.
+# Notre B0 et notre B4 calculent la même fonction que ceux de Keras.
 #
 # ### Le même code fait Lite0
 #
 # EfficientNet-**Lite0** est un B0 pour les téléphones : sans bloc SE, avec ReLU6 (ReLU plafonnée
-# à 6) au lieu de swish. Ses poids appris sur ImageNet sont dans nos données : tout le transfert les
-# emploiera. Notre code le construit aussi ; comparons-le à celui de `utils/zoo.py`, qui lit ce
-# fichier.
+# à 6) au lieu de swish. Nos données contiennent ses poids appris sur ImageNet : tout le transfert
+# les emploiera. Construisons-le avec le même code, et comparons-le à celui de `utils/zoo.py`, qui
+# lit ces poids.
 
 
 # %%
@@ -1070,8 +1047,8 @@ del known, light
 #               metrics=["accuracy"])
 # ```
 #
-# Sans les poids d'ImageNet, qu'il faudrait télécharger, sa base est le réseau de Keras que nous
-# venons de comparer, moins sa tête : reprenons-le, et exécutons la suite.
+# Sans les poids d'ImageNet, sa base est le réseau de Keras que nous venons de comparer, moins sa
+# tête : reprenons-le, et exécutons la suite.
 
 # %%
 base_model = keras.Model(published.input, published.get_layer("top_activation").output)
@@ -1091,8 +1068,8 @@ verdict("effnet-code-features", maps)
 verdict("effnet-code-pooling", int(np.prod(maps) / np.prod(vector)))
 
 # %% [markdown]
-# Une base qui sert « pour extraire les caractéristiques » n'a pas à apprendre ; le document ne la
-# gèle pas. Gelée, elle ne laisse à apprendre que la tête, dix fois moins de paramètres.
+# Gelons la base, ce que le document ne fait pas : il ne reste à apprendre que la tête, dix fois
+# moins de paramètres.
 
 # %%
 base_model.trainable = False
@@ -1103,7 +1080,7 @@ verdict("effnet-code-head", free + base_model.count_params() == model.count_para
 
 # %% [markdown]
 # La perte `categorical_crossentropy` attend des étiquettes **un parmi dix** : un vecteur de dix
-# nombres, un seul 1. Avec des étiquettes entières, elle s'arrête ; il faudrait alors
+# nombres, un seul 1. Des étiquettes entières l'arrêtent ; il leur faudrait
 # `sparse_categorical_crossentropy`. Le document ne montre aucune donnée.
 
 # %%
@@ -1113,7 +1090,7 @@ loss = keras.losses.get(model.loss)
 _ = failure(loss, labels, answers)
 one_hot = keras.utils.to_categorical(labels, 10)
 print(f"une étiquette : {one_hot[0].astype(int)}")
-print(f"perte : {number(float(ops.mean(loss(one_hot, answers))), 3)} = log 10")
+print(f"perte : {number(float(ops.mean(loss(one_hot, answers))), 3)} = ln 10")
 
 # %% [markdown]
 # Reste sa dernière ligne, le journal du téléchargement : « 71686520/71686520 ». Est-ce la taille
@@ -1125,10 +1102,6 @@ verdict("effnet-log-size", bare)
 print(f"le journal, de plus que les poids : {percent(71_686_520 / bare - 1, 1)}")
 del base_model, model, output, published, x
 keras.utils.clear_session()
-
-# %% [markdown]
-# Le journal dépasse à peine les poids seuls : le reste, des noms et des en-têtes, vient du format
-# du fichier. C'est bien B4, sans sa dernière couche (avec elle, il faudrait 9 % de plus).
 
 # %% [markdown]
 # ## La mise à l'échelle composée
@@ -1153,8 +1126,8 @@ keras.utils.clear_session()
 #
 # ### Compter sans construire
 #
-# Pour étudier des réseaux agrandis, jusqu'à soixante millions de paramètres, le plan suffit. Voici
-# le compte d'un bloc, puis du réseau, en arithmétique seule.
+# Pour étudier des réseaux agrandis, le plan suffit. Voici le compte d'un bloc, puis du réseau, en
+# arithmétique seule.
 
 
 # %%
@@ -1193,9 +1166,8 @@ print(
 assert (blocks, parameters, cost) == (found, 19_466_823, total)
 
 # %% [markdown]
-# Ce sont les nombres du réseau construit plus haut. Le compte se trompe-t-il ailleurs ? En profil
-# complet, nous construisons les huit réseaux, les nôtres et ceux de Keras ; le profil rapide
-# reprend ce résultat.
+# Ce sont les nombres du réseau construit plus haut. Le profil complet le vérifie sur les huit
+# réseaux, les nôtres et ceux de Keras.
 
 # %%
 FAMILY = runtime.pick(quick=(), full=tuple(SCALES))
@@ -1231,8 +1203,6 @@ for variant, row in family.values.items():
 print("comptés, construits et de Keras, tous égaux :", ", ".join(family.values))
 
 # %% [markdown]
-# Pour chacun, les trois comptes coïncident. La suite peut donc venir de l'arithmétique seule.
-#
 # ### La loi de coût
 #
 # Doublons la profondeur de B0, ou multiplions sa largeur ou son côté par $\sqrt 2$ à peu près.
@@ -1258,9 +1228,7 @@ for name, (width, depth, side) in larger.items():
 runtime.show_table(("agrandir", "blocs", "opérations (M)", "d w² r²", "compté"), rows)
 
 # %% [markdown]
-# La loi tient à quelques centièmes. En profondeur, le coût fait un peu plus que doubler : un bloc
-# ajouté à un étage n'a pas le prix du premier. En largeur, un peu moins : les convolutions par
-# canal croissent comme $w$, non $w^2$. Et $\varphi = 1$ fait plus que doubler B0, à cause des
+# La loi tient à quelques centièmes. Mais $\varphi = 1$ fait plus que doubler B0, à cause des
 # arrondis : 23 blocs au lieu de 19, des cartes de 9 points au lieu de 8.
 #
 # Voici les huit membres de la famille, comptés de la même façon.
@@ -1286,13 +1254,10 @@ grown = [large > small for large, small in zip(b4[:3], b0[:3])]
 verdict("effnet-b4-larger", all(grown))
 
 # %% [markdown]
-# Chaque réseau diffère des autres par ses canaux ou ses blocs, mais pas toujours par les deux : B0
-# et B1 ont les mêmes canaux, B1 et B2 les mêmes nombres de blocs.
-#
 # ### Des puissances, vraiment ?
 #
-# À la lettre, chaque coefficient publié serait une puissance de sa constante, avec le *même*
-# exposant $\varphi$ pour les trois. Calculons l'exposant que chacun suppose :
+# Chaque coefficient publié devrait être une puissance de sa constante, avec le *même* exposant
+# $\varphi$ pour les trois. Calculons l'exposant que chacun suppose :
 # $\varphi = \ln d / \ln \alpha$, et de même pour les autres.
 
 
@@ -1312,11 +1277,10 @@ runtime.show_table(("réseau", "φ de d", "φ de w", "φ de r"), rows)
 
 # %% [markdown]
 # Les trois exposants ne s'accordent que pour B2, qui est le $\varphi = 1$ de l'article. Ensuite, la
-# profondeur prend du retard : pour B4, 3,2 contre 3,5 et 3,8. « $\varphi = 4$ pour B4 » est une
-# idée commode, et fausse.
+# profondeur prend du retard : « $\varphi = 4$ pour B4 » est une idée commode, et fausse.
 #
 # Jugeons maintenant la version du document. Il y a six façons d'attribuer les trois constantes aux
-# trois dimensions ; la bonne est celle qui accorde le mieux les exposants, de B2 à B7.
+# trois dimensions ; la bonne accorde le mieux les exposants, de B2 à B7.
 
 
 # %%
@@ -1339,9 +1303,8 @@ runtime.show_table(("attribution", "d w² r²", "désaccord"), rows)
 verdict("effnet-compound-formula", min(readings, key=lambda name: readings[name][1]))
 
 # %% [markdown]
-# L'attribution de l'article l'emporte nettement. Celle du document est la dernière ligne, `d = γ`,
-# `w = β`, `r = α`. Elle respecte la contrainte, et même mieux : 2,00 au lieu de 1,92. Ce sont
-# pourtant deux réseaux différents.
+# L'attribution de l'article l'emporte nettement. Celle du document, la dernière ligne, respecte
+# pourtant mieux la contrainte : 2,00 au lieu de 1,92. Comparons les réseaux qu'elles donnent.
 
 # %%
 rows = []
@@ -1358,15 +1321,15 @@ runtime.show_table(("réseau", "côté", "blocs", "paramètres (M) ; opérations
 
 # %% [markdown]
 # Avec $\varphi = 4$, la formule du document demande des images de 464 pixels, au lieu de 380, et
-# moitié plus d'opérations que B4. Ce n'est pas B4, même si le nombre de paramètres, par hasard, en
-# est tout proche : compter ne suffit pas.
+# moitié plus d'opérations que B4. Le nombre de paramètres, par hasard, en est tout proche : compter
+# ne suffit pas.
 #
 # ### D'où viennent les constantes ?
 #
 # L'article les a **cherchées**, sur B0 : une grille de $(\alpha, \beta, \gamma)$ qui doublent le
-# coût, un entraînement pour chaque point, et on garde le plus exact. Puis $\varphi$ seul varie.
+# coût, un entraînement pour chaque point, et l'on garde le plus exact. Puis $\varphi$ seul varie.
 # Rejouons cette recherche en petit : un réseau de deux étages MBConv, sur des vêtements réduits à
-# 10 pixels de côté, qu'on agrandit en ajoutant des blocs, des canaux ou des pixels.
+# 10 pixels de côté.
 
 
 # %%
@@ -1425,15 +1388,14 @@ def doubled():
 
 SEARCHED = doubled()
 grown = [sum(new > old for new, old in zip(plan, BASE)) for plan in SEARCHED]
-print(
-    f"{len(SEARCHED)} réseaux doublent le coût, à 10 % près ; dimensions agrandies : {grown}"
-)
+several = sum(count > 1 for count in grown)
+print(f"{len(SEARCHED)} réseaux doublent le coût, à 10 % près")
+print(f"{several} agrandissent plusieurs dimensions, {len(grown) - several} une seule")
 assert {1, 2, 3} <= set(grown)
 
 # %% [markdown]
-# Entraînons-les, plusieurs fois : mêmes images, même nombre d'époques, seul le tirage des poids et
-# de l'ordre des images change. Des images d'apprentissage mises de côté les jugent : le test ne
-# choisit rien.
+# Entraînons-les plusieurs fois : seuls changent le tirage des poids et l'ordre des images. Des
+# images d'apprentissage mises de côté les jugent : le test ne choisit rien.
 
 # %%
 SMALL_IMAGES = runtime.pick(quick=16, full=20_000, cpu=2_000)
@@ -1510,18 +1472,16 @@ runtime.show_table(("α ; β ; γ", "coût", "exactitude, sans le test"), rows)
 # %% [markdown]
 # Élargir seulement donne la meilleure moyenne, approfondir seulement la pire, et leurs graines ne
 # se croisent pas ; les quatre autres se recouvrent. La recherche ne retrouve donc pas les
-# constantes de l'article : elle dit qu'un réseau si petit manquait de canaux plus que de couches.
-# Elle montre surtout son prix : quand les écarts sont d'un ou deux points, il faut bien plus que
-# nos deux graines.
+# constantes de l'article : un réseau si petit manquait de canaux plus que de couches. Et quand les
+# écarts sont d'un ou deux points, il faut bien plus que nos deux graines.
 #
 # ### Une dimension, ou les trois ?
 #
 # Le document oppose aux méthodes qui « augmentent soit la profondeur, la largeur, soit la
-# résolution de manière isolée » une règle qui « ajuste simultanément les trois dimensions ». Est-ce
-# mieux ? Au chapitre 3, avec un petit réseau résiduel, élargir gagnait. Recommençons avec des blocs
-# MBConv et un coût de quatre fois celui de la base, à 10 % près. La version composée suit les
-# constantes de l'article, avec $\varphi = 2$ : la profondeur et le côté sont multipliés par 1,44 et
-# 1,32, arrondis à 4 blocs et 13 pixels ; la largeur fait le compte.
+# résolution de manière isolée » une règle qui « ajuste simultanément les trois dimensions ».
+# Comparons-les, pour un coût de quatre fois celui de la base, à 10 % près. La version composée suit
+# les constantes de l'article, avec $\varphi = 2$ : la profondeur et le côté, multipliés par 1,44 et
+# 1,32, sont arrondis à 4 blocs par étage et 13 pixels ; la largeur fait le compte.
 
 # %%
 SCALED = {  # blocs par étage, filtres, côté
@@ -1531,9 +1491,10 @@ SCALED = {  # blocs par étage, filtres, côté
     "résolution": (3, 10, 20),
     "les trois": (4, fitted(4, 13, 4), 13),
 }
-for name, plan in SCALED.items():
-    print(f"{name} : {plan}, coût × {number(relative_cost(*plan))}")
-    assert name == "base" or abs(relative_cost(*plan) / 4 - 1) < 0.1
+assert all(
+    name == "base" or abs(relative_cost(*plan) / 4 - 1) < 0.1
+    for name, plan in SCALED.items()
+)
 
 
 # %%
@@ -1563,27 +1524,27 @@ print(f"d'une graine à l'autre du même réseau : jusqu'à {number(noise, 3)}")
 # %% [markdown]
 # C'est une **égalité** : les moyennes tiennent en deux points, moins que ce qui sépare deux graines
 # du même réseau, et la base, quatre fois moins chère, n'est même pas dernière. Quatre époques de
-# deux mille images ne suffisent sans doute pas à employer ce qu'on ajoute. Notre mesure ne donne ni
-# tort ni raison au document. Sur ImageNet, avec des entraînements complets, l'article attribue à
-# l'agrandissement composé jusqu'à 2,5 points de plus qu'à celui d'une seule dimension.
+# deux mille images ne suffisent sans doute pas à employer ce qu'on ajoute : notre mesure ne donne
+# ni tort ni raison au document. Sur ImageNet, l'article attribue à l'agrandissement composé jusqu'à
+# 2,5 points de plus qu'à celui d'une seule dimension.
 
 # %% [markdown]
 # ## Transférer ce que le réseau sait
 #
-# Le réseau du document n'a encore vu aucune image. Le [chapitre 4](04_transfer_learning.ipynb) a
-# montré le cas général : base gelée, affinage, taux d'apprentissage, fuites. Voici ce qui est
-# propre à EfficientNet : son entrée, ses normalisations, sa résolution, sa précision de calcul.
+# Le [chapitre 4](04_transfer_learning.ipynb) a montré le cas général : base gelée, affinage, taux
+# d'apprentissage, fuites. Voici ce qui est propre à EfficientNet : son entrée, ses normalisations,
+# sa résolution, sa précision de calcul.
 #
 # ### Quels poids pour quelle mesure
 #
-# Apprendre sur ImageNet coûte des jours de carte graphique : il faut des poids publiés. Ce cours
-# emporte ceux de Lite0. Dans ce chapitre, donc :
+# Apprendre sur ImageNet coûte des jours de carte graphique. Ce cours emporte les poids publiés de
+# Lite0 ; donc :
 #
 # - **B4** porte l'architecture, les coûts et la mémoire ; ses poids sont tirés au hasard ;
 # - **Lite0** porte tout ce qui demande d'avoir appris : le transfert et les usages.
 #
 # Ce que nous mesurons de l'un ne dit pas le niveau de l'autre. En profil rapide, sans le fichier,
-# Lite0 reçoit des poids au hasard : le code tourne, les exactitudes ne veulent rien dire.
+# Lite0 reçoit des poids au hasard : ses exactitudes ne veulent rien dire.
 
 
 # %%
@@ -1597,21 +1558,13 @@ def lite_scale(images):
     return (images.astype("float32") - 127) / 128
 
 
-# %% [markdown]
-# <details>
-# <summary>Un détail pour les poids de B0 : une couche de plus</summary>
-#
-# Avec `weights="imagenet"`, Keras ajoute au réseau une seconde couche `Rescaling`, qui corrige une
-# racine carrée de trop dans sa couche `Normalization` ([la
-# remarque](https://github.com/tensorflow/tensorflow/issues/49930)). Recopier les poids ne suffit
-# pas : `same_input` reporte cette correction dans la variance de la nôtre.
-#
-# </details>
-
-
 # %%
 def same_input(source, target):
-    """Donne à `target` la mise à l'échelle de `source`, couche de correction comprise."""
+    """Donne à `target` la mise à l'échelle de `source`.
+
+    Keras y ajoute, avec les poids d'ImageNet, une seconde couche `Rescaling`, qui corrige une
+    racine carrée de trop : https://github.com/tensorflow/tensorflow/issues/49930.
+    """
     norm = target.get_layer("normalization")
     rescalings = [a for a in source.layers if isinstance(a, layers.Rescaling)]
     if len(rescalings) > 1:
@@ -1653,8 +1606,8 @@ def learned_backbone(side):
 
 
 # %% [markdown]
-# Ce que ces poids apportent se mesure contre le même réseau, poids au hasard, ses normalisations
-# réglées par `calibrated` sur des carrés de nos photographies.
+# Ce que ces poids apportent se mesure contre le même réseau à poids au hasard, ses normalisations
+# réglées sur des carrés de nos photographies.
 
 # %%
 TILES_SEEN = runtime.pick(quick=8, full=64)
@@ -1690,8 +1643,7 @@ backbone = cache(backbone)  # bâtir un réseau prend une seconde : on le garde
 
 
 # %% [markdown]
-# Ce réseau accepte tout côté multiple de 32, et rend 1 280 caractéristiques par photographie ;
-# `feature_reader` le garde en mémoire.
+# Ce réseau accepte tout côté multiple de 32, et rend 1 280 caractéristiques par photographie.
 
 # %%
 SIDE = runtime.pick(quick=32, full=128)
@@ -1720,9 +1672,8 @@ def described(images, side=SIDE, kind="ImageNet"):
 
 
 # %% [markdown]
-# Deux tâches. *Races* : les trois races du chapitre 4, environ deux cents photographies chacune.
-# *Espèces* : chat ou chien, toutes races. La moitié des photographies sert à apprendre, 15 % à
-# choisir (la validation), 35 % à juger.
+# Deux tâches. *Races* : les trois races du chapitre 4. *Espèces* : chat ou chien, toutes races. La
+# moitié des photographies sert à apprendre, 15 % à choisir (la validation), 35 % à juger.
 
 
 # %%
@@ -1773,10 +1724,9 @@ for name, task in PET_TASKS.items():
     print(f"{name} : {sizes[0]} pour apprendre, {sizes[1]} et {sizes[2]}")
 
 # %% [markdown]
-# Une sonde juge des caractéristiques : une régression logistique, qui ramène chaque image à un
-# vecteur de **longueur 1** (la section *Peu d'images* dira pourquoi). Dans les tableaux, une
-# exactitude est suivie de son intervalle à 95 % (de Wilson) : les valeurs que ce nombre d'images
-# n'exclut pas. `pet_features` ne calcule qu'une fois les caractéristiques d'une base gelée.
+# Une sonde juge ces caractéristiques : une régression logistique, sur des vecteurs ramenés à la
+# **longueur 1** (la section *Peu d'images* dira pourquoi). Dans les tableaux, une exactitude est
+# suivie de son intervalle de Wilson à 95 % : les valeurs que ce nombre d'images n'exclut pas.
 
 
 # %%
@@ -1816,10 +1766,9 @@ def with_interval(share, n):
 
 # %% [markdown]
 # « Classifier des images de chiens, chats », propose le document. Nos photographies viennent
-# surtout de trois races : qu'apprend la sonde, l'espèce ou ces races ? Deux autres sondes jugent
-# donc des races qu'elles n'ont **jamais vues** : l'une a appris sur les trois races, l'autre sur
-# les autres races, par paquets (une race est tout entière dans l'apprentissage, ou tout entière
-# dans le test).
+# surtout de trois races : la sonde apprend-elle l'espèce, ou ces races ? Deux autres sondes jugent
+# des races **jamais vues** : l'une a appris sur les trois races, l'autre sur les autres races,
+# chacune étant tout entière dans l'apprentissage, ou tout entière dans le test.
 
 
 # %%
@@ -1872,17 +1821,16 @@ print(f"trois races : {shown['n_known']} images ; les autres : {shown['n_new']}"
 verdict("effnet-use-classification", species.full and species.full["accuracy"])
 
 # %% [markdown]
-# La première sonde donne 97 %, et c'est flatteur. La deuxième n'a appris, avec 599 photographies de
-# trois races, qu'à séparer deux chats d'un bouledogue : sur d'autres races, elle tombe à 71 %. La
-# troisième, avec moins de 80 photographies mais une vingtaine de races, atteint 94 % chez des races
-# qu'elle n'a jamais vues. C'est la **variété** des exemples qui manquait, pas leur nombre. La suite
-# emploie les trois races, plus difficiles à distinguer.
+# La deuxième sonde n'a appris, avec 599 photographies, qu'à séparer deux races de chats d'un
+# bouledogue : sur d'autres races, elle tombe à 71 %. La troisième, avec moins de 80 photographies
+# mais une vingtaine de races, atteint 94 % chez des races inconnues : il manquait de la **variété**
+# aux exemples. La suite emploie les trois races, plus difficiles à distinguer.
 #
 # ### La préparation : diviser deux fois
 #
 # Bien des tutoriels divisent les pixels par 255. EfficientNet, dans Keras, le fait **lui-même** :
 # ses deux premières couches sont `Rescaling` et `Normalization`. Donnons à la seconde la moyenne et
-# l'écart type d'ImageNet, et regardons ce qu'elles rendent, selon ce que l'on a fait avant.
+# l'écart type d'ImageNet, et regardons ce qu'elles rendent.
 
 # %%
 inputs = keras.Input((64, 64, 3))
@@ -1918,10 +1866,9 @@ figures.show(
 # %% [markdown]
 # Divisée deux fois, toute photographie devient un rectangle noir, et aucune erreur ne le signale.
 # Avec Lite0, c'est **l'inverse** : son réseau ne contient pas de mise à l'échelle, il faut la
-# faire. Deux réseaux presque jumeaux, deux consignes opposées : lisez celle du vôtre.
+# faire. Lisez la consigne du vôtre.
 #
-# Que coûte l'erreur ? Quand elle est faite partout, la sonde peut la compenser ; quand elle ne
-# l'est qu'au test, non.
+# Que coûte l'erreur, faite partout, puis au test seulement ?
 
 
 # %%
@@ -1960,10 +1907,9 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# La bonne préparation donne 93 %. Les images divisées deux fois, partout, en laissent la moitié de
-# justes ; au test seulement, une sur trois : le hasard. L'oubli est plus sournois : une exactitude
-# de 73 % passe pour celle d'une tâche difficile. Avant d'accuser le réseau, regardez le minimum et
-# le maximum de ce qu'il reçoit.
+# Faite partout, l'erreur est en partie compensée par la sonde. Au test seulement, la double
+# division ramène au hasard. L'oubli est plus sournois : 73 % passe pour l'exactitude d'une tâche
+# difficile. Avant d'accuser le réseau, regardez le minimum et le maximum de ce qu'il reçoit.
 #
 # ### Deux phases
 #
@@ -1972,7 +1918,6 @@ runtime.show_table(
 # libéraient aussi ? Que vaut la tête du **document** ?
 #
 # Coupons Lite0 après son cinquième étage. Le début reste gelé : ses cartes se calculent une fois.
-# La fin garde plus des trois quarts des paramètres, et coûte peu : ses cartes sont petites.
 
 # %%
 CUT = "block5c_add"
@@ -1997,11 +1942,8 @@ front, tail, _ = halves()
 total = front.count_params() + tail.count_params()
 print(f"dans la fin : {percent(tail.count_params() / total)} des paramètres")
 
-# %% [markdown]
-# Deux têtes : une couche dense, et celle du document, qui passe par 1 024 neurones.
-
 # %%
-HEADS = {"linéaire": (), "du document": (1024,)}
+HEADS = {"linéaire": (), "du document": (1024,)}  # neurones cachés
 
 
 def new_head(classes, hidden=()):
@@ -2030,10 +1972,6 @@ def freeze_norms(model):
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
-
-
-# %% [markdown]
-# Une seule fonction entraîne ; elle rend l'exactitude de validation à chaque époque.
 
 
 # %%
@@ -2082,10 +2020,6 @@ def second_phase(model, x, y, judged, free_norms=False, epochs=TUNED_EPOCHS):
         freeze_norms(model.layers[1])
     return trained(model, x, y, judged, 1e-4, epochs)
 
-
-# %% [markdown]
-# Trois variantes : la recette, la même avec les normalisations libres, et la recette avec la tête
-# du document.
 
 # %%
 VARIANTS = {  # tête, normalisations libres
@@ -2155,11 +2089,11 @@ gains = np.subtract(shown["recette"]["tuned"], shown["recette"]["frozen"])
 print("gain de la seconde phase, par graine :", " ; ".join(number(g, 3) for g in gains))
 
 # %% [markdown]
-# La tête seule fait presque tout. La seconde phase de la recette apporte un point à chacune des
-# trois graines : deux images de plus. Les deux autres variantes n'y gagnent rien ; la tête du
-# document, trois cents fois plus lourde que l'autre, y perd un peu. Mais l'intervalle compte quatre
-# points de part et d'autre : deux cents images de test ne départagent pas les variantes. Avec trois
-# cents images pour apprendre, la base gelée suffit.
+# La tête seule fait presque tout. La seconde phase de la recette apporte un point à chaque graine :
+# deux images de plus. Libérer les normalisations n'y ajoute rien ; la tête du document, trois cents
+# fois plus lourde que l'autre, y perd un peu. Mais l'intervalle compte quatre points de part et
+# d'autre : deux cents images de test ne départagent pas les variantes. Avec trois cents images pour
+# apprendre, la base gelée suffit.
 #
 # ### Et si l'on suivait le document jusqu'au bout ?
 #
@@ -2231,15 +2165,15 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Les poids d'ImageNet, ainsi maltraités, donnent 84 % ; la recette, bien moins chère, 92. La
-# première époque est la meilleure : la suite défait ce qu'ImageNet avait appris. À partir de zéro,
-# 47 %, pour un hasard d'un tiers : six époques de trois cents images ne suffisent pas à trois
-# millions de paramètres. (Une graine de chaque.)
+# Les poids d'ImageNet donnent ainsi 84 % ; la recette, bien moins chère, 92. La première époque est
+# la meilleure : la suite défait ce qu'ImageNet avait appris. À partir de zéro, 47 %, pour un hasard
+# d'un tiers : six époques de trois cents images ne suffisent pas à trois millions de paramètres.
+# (Une graine de chaque.)
 #
 # ### La résolution : ce qu'elle coûte, ce qu'elle rapporte
 #
-# La mise à l'échelle composée agrandit aussi l'image. Mesurons cette dimension seule, sur la base
-# gelée : la même sonde, à cinq côtés, avec les opérations et le temps, par lots de 32.
+# La mise à l'échelle composée agrandit aussi l'image. Mesurons cette dimension seule : la même
+# sonde, à cinq côtés, avec les opérations et le temps, par lots de 32.
 
 
 # %%
@@ -2296,18 +2230,16 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Le coût croît comme la surface. Le gain, lui, s'épuise : quatorze points de 64 à 128 pixels, trois
-# de 128 à 224, moins que l'incertitude. Deux réserves : nos photographies ont au plus 160 pixels de
-# côté, et au-delà on agrandit sans rien ajouter ; Lite0 a appris à 224 pixels, et ses filtres
-# attendent des objets de cette taille. La résolution se choisit **sur vos images**, par une sonde,
-# avant tout entraînement.
+# Le coût croît comme la surface. Le gain s'épuise : quatorze points de 64 à 128 pixels, trois de
+# 128 à 224, moins que l'incertitude. Deux réserves : nos photographies ont au plus 160 pixels de
+# côté ; Lite0 a appris à 224 pixels, et attend des objets de cette taille. La résolution se choisit
+# **sur vos images**, par une sonde, avant tout entraînement.
 #
 # ### Des vêtements agrandis
 #
 # Fashion-MNIST est loin d'ImageNet : des images grises, de 28 pixels de côté, que nous
 # agrandissons. Comparons trois descriptions : les pixels ; la sortie de Lite0, moyennée ; ses
-# cartes au point de coupe, **sans** moyenne. Les vêtements sont centrés et cadrés : la place de
-# chaque chose y compte, et la moyenne globale l'efface. (Cette lecture a été choisie sur des images
+# cartes au point de coupe, **sans** moyenne. (Cette dernière lecture a été choisie sur des images
 # d'apprentissage mises de côté.)
 
 # %%
@@ -2376,10 +2308,9 @@ runtime.show_table(
 print(f"{shown['train']} images pour apprendre, {shown['n']} pour juger")
 
 # %% [markdown]
-# Moyennées à la sortie, les caractéristiques apprises sur un million de photographies ne gagnent
-# que quatre points sur les pixels. Coupé plus tôt, sans effacer les positions, le même réseau en
-# gagne neuf : sa fin est spécialisée, et la moyenne globale ne convient pas à des images toutes
-# cadrées de la même façon.
+# Moyennées à la sortie, les caractéristiques ne gagnent que quatre points sur les pixels. Coupé
+# plus tôt, le même réseau en gagne plus de neuf : sa fin est spécialisée, et la moyenne globale
+# efface les positions, qui comptent dans des images toutes cadrées de la même façon.
 #
 # ### Peu d'images
 #
@@ -2501,16 +2432,16 @@ verdict("effnet-new-domains", full and clothes["cartes à la coupe"] - clothes["
 
 # %% [markdown]
 # Sur les races, avec **une** image par classe, la sonde sur Lite0 fait déjà bien mieux que les
-# pixels avec cinquante. L'architecture seule n'y est pour rien : à poids au hasard, elle reste sous
-# les pixels. Ce qui se transfère est ce qui a été appris.
+# pixels avec cinquante. L'architecture seule n'y est pour rien : à poids au hasard, elle reste près
+# du hasard.
 #
-# La façon de lire compte aussi. Centrer et réduire demande la moyenne et l'écart type de 1 280
-# caractéristiques ; sur trois images, ils ne veulent rien dire, et l'on perd 28 points. Ramener
-# chaque vecteur à la longueur 1 n'estime rien. Dès dix images par classe, les deux se valent.
+# Centrer et réduire demande la moyenne et l'écart type de 1 280 caractéristiques ; sur trois
+# images, ils ne veulent rien dire, et l'on perd 28 points. Ramener chaque vecteur à la longueur 1
+# n'estime rien. Dès dix images par classe, les deux se valent.
 #
 # Sur les vêtements, à dix images par classe, la sortie moyennée ne devance les pixels que de trois
-# points ; les cartes, coupées plus tôt, de huit. « Vers de nouveaux domaines » : oui, et d'autant
-# moins qu'ils sont lointains.
+# points ; les cartes, coupées plus tôt, de plus de huit. « Vers de nouveaux domaines » : oui, et
+# d'autant moins qu'ils sont lointains.
 #
 # ### Augmenter
 #
@@ -2547,9 +2478,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Nous calculons quelques vues par image, une fois, puis reprenons la recette, à nombre de mises à
-# jour à peu près **égal** : cinq fois plus d'images, cinq fois moins d'époques. À côté, la sonde,
-# avec dix images par classe : c'est là que l'on attend le plus de l'augmentation.
+# Calculons quelques vues par image, une fois, puis reprenons la recette, à nombre de mises à jour à
+# peu près **égal** : cinq fois plus d'images, cinq fois moins d'époques. À côté, la sonde, avec dix
+# images par classe.
 
 
 # %%
@@ -2608,8 +2539,7 @@ runtime.show_table(
 
 # %% [markdown]
 # Rien ne bouge au-delà du bruit. Sans doute la base gelée a-t-elle déjà appris, sur ImageNet, à
-# être insensible à ces vues ; l'augmentation aide surtout un réseau qui apprend ses premières
-# couches.
+# être insensible à ces vues.
 #
 # ### La précision mixte
 #
@@ -2654,8 +2584,7 @@ assert sizes[0] == 2 * sizes[1]
 assert keras.config.dtype_policy().name == "float32"
 
 # %% [markdown]
-# Les activations prennent exactement deux fois moins de place (`bfloat16` aussi) ; les poids,
-# autant qu'avant. C'est à l'entraînement que l'on y gagne.
+# Les activations prennent deux fois moins de place (`bfloat16` aussi) ; les poids, autant qu'avant.
 #
 # En `float16`, un nombre au-dessous de 0,00000003 devient zéro : une probabilité, dont la perte
 # prend le logarithme, ou un gradient. Les **sorties** restent donc en `float32`. Et l'on multiplie
@@ -2665,26 +2594,21 @@ assert keras.config.dtype_policy().name == "float32"
 # %%
 guarded = under_policy("mixed_float16", layers.Activation, "softmax")
 safe = layers.Activation("softmax", dtype="float32")
-print(
-    "softmax sous mixed_float16 :",
-    guarded.compute_dtype,
-    "; le bon :",
-    safe.compute_dtype,
-)
+print(f"softmax sous mixed_float16 : calcule en {guarded.compute_dtype}")
+print(f"softmax avec dtype='float32' : calcule en {safe.compute_dtype}")
 small = under_policy("mixed_float16", new_head, 3)
 small.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
 gradient, scale = 1e-8, small.optimizer.initial_scale
 lost = np.float32(np.float16(gradient))
 saved = np.float32(np.float16(gradient * scale)) / scale
-print(
-    f"gradient {gradient:.0e} : en float16, {lost:.0e} ; mis à l'échelle, {saved:.1e}"
-)
+print(f"gradient : {scientific(gradient)}")
+print(f"en float16 : {scientific(lost)} ; mis à l'échelle : {scientific(saved)}")
 assert lost == 0
 assert abs(saved - gradient) < 1e-3 * gradient
 
 # %% [markdown]
-# Que change la précision aux réponses, et au temps ? Lite0 sous trois politiques, les mêmes poids,
-# les mêmes images de test ; la sonde a été entraînée en `float32`.
+# Que change la précision aux réponses, et au temps ? Donnons à Lite0, sous trois politiques, les
+# mêmes poids et les mêmes images de test ; la sonde a été entraînée en `float32`.
 
 # %%
 PRECISE_IMAGES = runtime.pick(quick=2, full=210, cpu=64)
@@ -2737,9 +2661,9 @@ runtime.show_table(
 print(f"{shown['n']} images de {SIDE} pixels")
 
 # %% [markdown]
-# Les caractéristiques changent d'un demi pour cent en `float16`, de cinq en `bfloat16` ; aucune
-# réponse ne change. Ce processeur y **perd** du temps : il calcule mal dans ces formats, ou les
-# convertit. Le gain de vitesse est affaire de carte graphique ; celui de mémoire vaut partout.
+# Aucune réponse ne change, même quand les caractéristiques bougent de cinq pour cent. Ce processeur
+# **perd** du temps : le gain de vitesse est affaire de carte graphique ; celui de mémoire vaut
+# partout.
 #
 # ### Des images inhabituelles
 #
@@ -2797,13 +2721,13 @@ figures.show(
 
 # %% [markdown]
 # La sonde apprend sur des photographies intactes, et juge des photographies abîmées. Puis deux
-# ajustements :
+# ajustements, sur les images d'apprentissage abîmées :
 #
-# - **refaire les statistiques** des normalisations, sans étiquettes, sur les images d'apprentissage
-#   abîmées ([Li et al.](https://arxiv.org/abs/1603.04779)). La sonde est d'abord la même, puis une
-#   sonde **assortie**, apprise sur les photographies intactes lues par un réseau aux statistiques
+# - **refaire les statistiques** des normalisations, sans étiquettes ([Li et
+#   al.](https://arxiv.org/abs/1603.04779)). La sonde est d'abord la même, puis une sonde
+#   **assortie**, apprise sur les photographies intactes lues par un réseau aux statistiques
 #   refaites sur elles ;
-# - **réapprendre la tête**, avec les étiquettes, sur les images d'apprentissage abîmées.
+# - **réapprendre la tête**, avec les étiquettes.
 
 
 # %%
@@ -2879,28 +2803,25 @@ verdict("effnet-adjustments", full and recovered(full))
 
 # %% [markdown]
 # Le bruit coûte 23 points, le flou 19 ; le reste, deux au plus. Refaire les statistiques **aggrave
-# tout**, même sur des photographies intactes : la sonde ne reconnaît plus les caractéristiques
-# qu'elle avait apprises. Assortie, elle en perd encore dix : les statistiques d'un million de
-# photographies variées conviennent mieux à ces poids que celles de trois cents images de trois
-# races.
+# tout**, même sur des photographies intactes : la sonde ne reconnaît plus ses caractéristiques.
+# Assortie, elle y perd encore dix points : les statistiques d'un million de photographies variées
+# conviennent mieux à ces poids que celles de trois cents images de trois races.
 #
-# Réapprendre la tête, en revanche, rend dix points sur le bruit, six sur le flou, et ne coûte rien
-# sur le reste. Le document a donc raison de prévenir ; mais l'**architecture** n'a pas bougé :
-# c'est la tête qu'il fallait ajuster.
+# Réapprendre la tête rend dix points sur le bruit, six sur le flou, et n'en coûte qu'un au plus
+# ailleurs. Le document a raison de prévenir ; mais l'**architecture** n'a pas bougé : il fallait
+# ajuster la tête.
 
 # %% [markdown]
 # ## Les usages que le document annonce
 #
-# Le document énumère six usages. L'apprentissage par transfert vient d'être mesuré ; voici les cinq
-# autres : pour chacun, sa phrase, un petit montage qui marche, un verdict. Tous emploient nos
-# blocs, ceux de Lite0 ou ceux d'un tout petit réseau : les verdicts portent sur la **famille**, pas
-# sur B4.
+# Le document énumère six usages. Le transfert vient d'être mesuré ; voici les cinq autres. Tous
+# emploient nos blocs, ceux de Lite0 ou ceux d'un tout petit réseau : les verdicts portent sur la
+# **famille**, pas sur B4.
 #
 # ### Classer
 #
 # « Il a été entraîné sur le dataset ImageNet, contenant plus de 1000 classes d'objets variés. »
-# Nous l'avons vu classer ; reste ce nombre. Comptons les identifiants différents dans la liste
-# d'ImageNet.
+# Comptons les identifiants différents dans la liste d'ImageNet.
 
 # %%
 catalogue = datasets.imagenet_classes()
@@ -2912,9 +2833,7 @@ if catalogue:
 verdict("effnet-use-classes", labels_known)
 
 # %% [markdown]
-# Exactement mille, dans la version d'ImageNet qui sert aux concours, et qu'ont apprise ces poids.
-# (La collection entière compte plus de vingt mille catégories.) Les noms sont un peu moins
-# nombreux : *crane*, comme « grue », est un oiseau et une machine.
+# Les noms sont un peu moins nombreux : *crane*, comme « grue », est un oiseau et une machine.
 #
 # ### Détecter
 #
@@ -2922,10 +2841,9 @@ verdict("effnet-use-classes", labels_known)
 # d'EfficientNet pour la détection d'objets), EfficientNet peut être utilisé pour localiser et
 # classifier plusieurs objets dans une même image. »
 #
-# EfficientDet ajoute deux choses au réseau : un **BiFPN**, qui mélange ses cartes de toutes
-# tailles, et une tête, qui lit le mélange. Construisons les deux, en petit, pour des scènes
-# dessinées : d'un à trois disques, carrés ou triangles, de 7 à 46 pixels de côté, sur un fond flou
-# et bruité.
+# EfficientDet ajoute au réseau un **BiFPN**, qui mélange ses cartes de toutes tailles, et une tête,
+# qui lit le mélange. Construisons les deux, en petit, pour des scènes dessinées : d'un à trois
+# disques, carrés ou triangles, de 7 à 46 pixels de côté, sur un fond flou et bruité.
 
 
 # %%
@@ -3017,10 +2935,10 @@ figures.show(
 # %% [markdown]
 # #### Fondre des cartes de tailles différentes
 #
-# Un réseau rend des cartes de plus en plus petites : les premières savent **où**, les dernières
-# savent **quoi**. Un [FPN](https://arxiv.org/abs/1612.03144) (*feature pyramid network*) agrandit
-# les secondes et les remonte vers les premières. Un ***BiFPN*** fait le chemin dans les deux sens ;
-# à chaque nœud, chaque carte $x_i$ reçoit un poids appris $w_i$ :
+# Les premières cartes d'un réseau savent **où**, les dernières, plus petites, savent **quoi**. Un
+# [FPN](https://arxiv.org/abs/1612.03144) (*feature pyramid network*) agrandit les secondes et les
+# remonte vers les premières. Un ***BiFPN*** fait le chemin dans les deux sens ; à chaque nœud,
+# chaque carte $x_i$ reçoit un poids appris $w_i$ :
 #
 # $$y = \sum_i \frac{w_i}{\varepsilon + \sum_j w_j}\, x_i$$
 #
@@ -3049,7 +2967,7 @@ class WeightedSum(layers.Layer):
 
 
 # %% [markdown]
-# Comparons-la à un calcul NumPy, avec un poids négatif : il doit compter pour zéro.
+# Comparons-la à un calcul NumPy. Un poids négatif doit compter pour zéro.
 
 # %%
 rng = np.random.default_rng(0)
@@ -3061,15 +2979,14 @@ expected = (0.5 * three[0] + 1.5 * three[2]) / (0.5 + 1.5 + 0.0001)
 gap = np.abs(ops.convert_to_numpy(fusion(three)) - expected).max()
 parts = ops.convert_to_numpy(fusion.shares())
 print("parts :", " · ".join(number(part, 4) for part in parts))
-print(f"somme {number(parts.sum(), 5)}, écart avec NumPy {gap:.0e}")
+print(f"somme {number(parts.sum(), 5)}, écart avec NumPy {scientific(gap)}")
 assert gap < 1e-5
 assert (parts >= 0).all()
 
 # %% [markdown]
 # Une couche de BiFPN, sur trois cartes aux pas de 4, 8 et 16 pixels, les ramène d'abord au même
 # nombre de canaux. La carte profonde monte vers la moyenne, puis vers la fine ; la fine redescend
-# vers la moyenne, puis vers la profonde. La carte moyenne reçoit ainsi **trois** entrées :
-# elle-même, ce qui monte, ce qui redescend.
+# vers la moyenne, puis vers la profonde. La moyenne reçoit ainsi **trois** entrées.
 
 
 # %%
@@ -3098,12 +3015,12 @@ def bifpn(fine, middle, deep, channels=32):
 
 
 # %% [markdown]
-# EfficientDet empile de trois à huit de ces couches. Une seule suffira à nos formes.
+# EfficientDet empile de trois à huit de ces couches ; une seule suffira.
 #
 # #### Une tête sans ancre
 #
-# EfficientDet part d'***ancres*** ([chapitre 5](05_unet.ipynb)). Nous prenons plus simple, l'idée
-# de [CenterNet](https://arxiv.org/abs/1904.07850) : sur une grille de 12 × 12 cases de 8 pixels, la
+# EfficientDet part d'***ancres*** ([chapitre 5](05_unet.ipynb)). Prenons plus simple, l'idée de
+# [CenterNet](https://arxiv.org/abs/1904.07850) : sur une grille de 12 × 12 cases de 8 pixels, la
 # tête donne pour chaque case trois scores, « le centre d'un objet de cette classe est ici », et
 # quatre nombres : la place du centre dans la case, le logarithme de la largeur et de la hauteur. La
 # vérité des scores est une ***carte de centres*** : 1 au centre, et une petite cloche autour, pour
@@ -3256,7 +3173,7 @@ def average_precision(right, objects):
 
 
 # %% [markdown]
-# Essayons sur des cas que l'on calcule de tête, avec deux objets à trouver.
+# Essayons sur deux objets à trouver.
 
 # %%
 TWO = [np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]])]
@@ -3276,9 +3193,8 @@ for name, (boxes, by_hand) in CASES.items():
     assert abs(ap - by_hand) < 1e-9
 
 # %% [markdown]
-# Compter deux fois le même objet ne rapporte rien. Une invention ne coûte que si elle est placée
-# avant une bonne réponse : la confiance compte aussi. Ajoutons un témoin : des boîtes de taille
-# moyenne, posées au hasard.
+# Compter deux fois le même objet ne rapporte rien ; une invention ne coûte que si elle précède une
+# bonne réponse. Ajoutons un témoin : des boîtes de taille moyenne, posées au hasard.
 
 
 # %%
@@ -3425,7 +3341,7 @@ verdict(
 )
 
 # %% [markdown]
-# Trois scènes que le réseau à BiFPN n'a jamais vues, et ses réponses de score au moins 0,3.
+# Voici trois scènes neuves, et les réponses du réseau à BiFPN de score au moins 0,3.
 
 # %% tags=["hide-input"] cellView="form"
 # @title Dessin : les boîtes trouvées
@@ -3444,7 +3360,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Voici enfin les poids appris par les trois nœuds du BiFPN dont la tête dépend.
+# Voici enfin les poids appris par les trois nœuds dont la tête dépend.
 
 # %%
 NODES = {
@@ -3464,15 +3380,12 @@ rows = [
 runtime.show_table(("nœud", "part de chaque carte"), rows)
 
 # %% [markdown]
-# Un réseau de quelques dizaines de milliers de paramètres, parti de zéro, trouve presque tous les
-# objets de plus de 16 pixels, et nomme juste. Une petite forme sur cinq lui échappe : elle ne
-# couvre qu'une case ou deux. Lire la seule carte profonde coûte vingt-quatre points de mAP. Mais la
-# carte moyenne seule fait jeu égal avec le BiFPN (une graine, deux millièmes d'écart), et les poids
-# appris restent proches du partage égal : sur ces scènes, il suffit de lire une carte assez fine.
-#
-# Le document a donc raison : une tête et un mélange de cartes font d'un réseau de classification un
-# détecteur. Pour des piétons ou des panneaux, il faut de vraies photographies annotées, et beaucoup
-# plus de calcul : nous n'en jugeons pas.
+# Ce petit réseau, parti de zéro, trouve presque tous les objets de plus de 16 pixels. Une petite
+# forme sur cinq lui échappe : elle ne couvre qu'une case ou deux. Lire la seule carte profonde
+# coûte vingt-quatre points de mAP. Mais la carte moyenne seule fait jeu égal avec le BiFPN (une
+# graine, deux millièmes d'écart), et les poids appris restent proches du partage égal : sur ces
+# scènes, il suffit de lire une carte assez fine. Pour des piétons ou des panneaux, il faudrait de
+# vraies photographies annotées : nous n'en jugeons pas.
 # %% [markdown]
 # ### Segmenter
 #
@@ -3480,11 +3393,11 @@ runtime.show_table(("nœud", "part de chaque carte"), rows)
 # avec EfficientNet comme backbone), il est possible de segmenter des images, c'est-à-dire de
 # classifier chaque pixel d'une image. »
 #
-# Les usages suivants lisent les cartes d'un réseau **gelé** : nos couches avec des poids
-# d'ImageNet, puis les mêmes avec des poids au hasard, qui diront ce que valent les premiers. À cet
-# encodeur, greffons le décodeur du chapitre 5. Les connexions directes partent des cartes que le
-# premier bloc d'un étage vient d'élargir, juste avant le pas de 2 qui réduit leur côté : ce sont
-# les plus riches à leur résolution.
+# Les usages suivants lisent les cartes d'un réseau **gelé** : avec des poids d'ImageNet, puis avec
+# des poids au hasard, qui diront ce que valent les premiers. À cet encodeur, greffons le décodeur
+# du chapitre 5. Les connexions directes partent des cartes que le premier bloc d'un étage vient
+# d'élargir, juste avant le pas de 2 qui réduit leur côté : ce sont les plus riches à leur
+# résolution.
 
 # %%
 SKIP_LAYERS = [f"block{stage}a_expand_activation" for stage in (6, 4, 3, 2)]
@@ -3509,7 +3422,7 @@ def segmenter(encoder, classes=3, filters=(96, 64, 48, 32)):
 
 # %% [markdown]
 # Les images et les trimaps sont celles du chapitre 6, avec leur séparation officielle. Seul le
-# décodeur apprend, quelques époques, sans augmentation.
+# décodeur apprend, sans augmentation.
 
 # %%
 SEGMENT_SIDE = runtime.pick(quick=32, full=128, cpu=64)
@@ -3596,10 +3509,10 @@ figures.show(
 )
 
 # %% [markdown]
-# Les poids d'ImageNet font passer l'IoU moyenne de 0,38 à 0,60 ; entre les deux graines, l'écart
-# est de deux centièmes. La bordure, que l'encodeur au hasard ne trouve presque pas, passe de 0,04 à
-# 0,27. Au chapitre 6, MobileNetV2 gelé, avec un décodeur bien plus gros et quinze époques, atteint
-# 0,60 au même côté de 64 pixels, et 0,68 une fois affiné et réglé.
+# Les poids d'ImageNet font passer l'IoU moyenne de 0,38 à 0,60, celle de la bordure de 0,04 à
+# 0,27 ; entre les deux graines, l'écart est de deux centièmes. Au chapitre 6, MobileNetV2 gelé,
+# avec un décodeur bien plus gros, atteint 0,60 au même côté de 64 pixels, et 0,68 une fois affiné
+# et réglé.
 #
 # ### Reconnaître des visages
 #
@@ -3607,12 +3520,11 @@ figures.show(
 # extraire des représentations de visages qui permettent de reconnaître et de différencier les
 # individus. »
 #
-# La **vérification** demande si deux images montrent la même personne. Nous comparons deux
-# représentations par leur cosinus : au-dessous d'un seuil de distance, « même personne ». Quand le
-# seuil varie, la part des vraies paires acceptées, selon celle des fausses, trace la ***courbe
-# ROC*** ; son aire, l'**AUC**, est la probabilité qu'une vraie paire soit plus proche qu'une fausse
-# (0,5 : le hasard). Le ***taux d'égale erreur*** est l'erreur au seuil où les deux sortes d'erreur
-# sont égales.
+# La **vérification** demande si deux images montrent la même personne : oui, si le cosinus de leurs
+# représentations les met à une distance inférieure à un seuil. Quand le seuil varie, la part des
+# vraies paires acceptées, selon celle des fausses, trace la ***courbe ROC*** ; son aire, l'**AUC**,
+# est la probabilité qu'une vraie paire soit plus proche qu'une fausse (0,5 : le hasard). Le ***taux
+# d'égale erreur*** est l'erreur au seuil où les deux sortes d'erreur sont égales.
 #
 # Deux jeux : les quarante personnes d'ORL, que ce livre ne montre pas, et des personnes dessinées.
 # En voici trois.
@@ -3629,10 +3541,10 @@ figures.show(
 
 # %% [markdown]
 # Quatre représentations : les pixels d'une vignette ; leurs composantes principales (ACP ; *PCA* en
-# anglais, et dans le tableau), c'est-à-dire leurs coordonnées sur les soixante directions où les
+# anglais et dans le code), c'est-à-dire leurs coordonnées sur les soixante directions où les
 # visages connus varient le plus ([*eigenfaces*](https://doi.org/10.1162/jocn.1991.3.1.71), 1991) ;
 # le réseau au hasard ; le réseau d'ImageNet. La première moitié des personnes donne une moyenne à
-# retrancher et les directions de la PCA ; on juge sur les autres.
+# retrancher et les directions de l'ACP ; on juge sur les autres.
 
 # %%
 PEOPLE = runtime.pick(quick=4, full=40)
@@ -3660,10 +3572,10 @@ def face_vectors(images, known, networks):
 
 
 # %% [markdown]
-# Vingt personnes, c'est peu. Pour savoir ce qui tient à elles, nous retirons les **personnes** au
-# sort, avec remise, cent fois ou plus (***bootstrap***) : une paire compte autant de fois que ses
-# personnes sont tirées. Retirer les paires elles-mêmes donnerait des intervalles trop étroits, car
-# une même personne est dans près de deux mille paires.
+# Vingt personnes, c'est peu. Pour savoir ce qui tient à elles, retirons les **personnes** au sort,
+# avec remise, cent fois ou plus (***bootstrap***) : une paire compte autant de fois que ses
+# personnes sont tirées. Retirer les paires donnerait des intervalles trop étroits, car une même
+# personne est dans près de deux mille paires.
 
 
 # %%
@@ -3721,12 +3633,18 @@ def interval(draws):
     return f"{number(low, 3)} à {number(high, 3)}"
 
 
+FRENCH = {"PCA": "ACP"}
 SHOWN_FACES = {"dessinés": "visages dessinés", "ORL": "visages d'ORL"}
 if not faces.full and people.source != "real":
     SHOWN_FACES["ORL"] = "remplaçants d'ORL"
 for group, found in faces.values.items():
     rows = [
-        (name, number(one["auc"], 3), interval(one["draws"]), percent(one["eer"], 1))
+        (
+            FRENCH.get(name, name),
+            number(one["auc"], 3),
+            interval(one["draws"]),
+            percent(one["eer"], 1),
+        )
         for name, one in found.items()
     ]
     runtime.show_table(
@@ -3737,13 +3655,15 @@ for group, found in faces.values.items():
 # @title Dessin : les courbes ROC
 found = faces.values["ORL"]
 fig = figures.curves(
-    {name: one["tar"] for name, one in found.items()},
+    {FRENCH.get(name, name): one["tar"] for name, one in found.items()},
     "fausses acceptations",
     "vraies acceptations",
     x=FAR,
 )
 fig.axes[0].set_xscale("log")
-areas = ", ".join(f"{name} {number(one['auc'], 3)}" for name, one in found.items())
+areas = ", ".join(
+    f"{FRENCH.get(name, name)} {number(one['auc'], 3)}" for name, one in found.items()
+)
 figures.show(
     fig,
     alt=f"Courbes ROC de la vérification ({SHOWN_FACES['ORL']}), fausses acceptations en échelle "
@@ -3761,8 +3681,7 @@ verdict("effnet-use-faces", found and found["ImageNet"]["auc"])
 # %% [markdown]
 # Sans avoir jamais appris de visage, le réseau d'ImageNet sépare les personnes mieux que les
 # pixels : sur ORL, le taux d'égale erreur tombe de 18 à 7 %, et l'intervalle de la différence est
-# loin de zéro. Les mêmes couches au hasard font bien moins : ce n'est pas l'architecture qui
-# reconnaît, c'est ce qu'elle a appris ailleurs.
+# loin de zéro.
 #
 # Mais une erreur sur quinze, sur des portraits posés et bien éclairés, ne fait pas un « système de
 # sécurité » : le [chapitre 9](09_arcface.ipynb) apprend pour de bon à reconnaître. L'autre exemple
@@ -3775,10 +3694,10 @@ verdict("effnet-use-faces", found and found["ImageNet"]["auc"])
 # super-résolution, réduction de bruit) ou pour détecter des anomalies. »
 #
 # B4 ramène 380 pixels à 12 cases de côté : il jette ce qu'il faudrait garder. Mais sans pas, un
-# MBConv garde la taille. Nous en empilons quatre, entre deux convolutions, et ajoutons leur sortie
-# à l'image reçue : le réseau n'a qu'à apprendre la **correction**. Pas de bloc SE : sa moyenne
+# MBConv garde la taille. Empilons-en quatre, entre deux convolutions, et ajoutons leur sortie à
+# l'image reçue : le réseau n'a qu'à apprendre la **correction**. Pas de bloc SE : sa moyenne
 # changerait avec la taille de l'image, et nous apprenons sur des tuiles. La dernière convolution
-# part de zéro : avant d'apprendre, le réseau rend l'image telle quelle.
+# part de zéro : le réseau rend d'abord l'image telle quelle.
 
 
 # %%
@@ -3800,9 +3719,9 @@ print(f"{number(restorer().count_params(), 0)} paramètres")
 # %% [markdown]
 # Deux tâches, apprises à part. La **super-résolution** : l'image est réduite de moitié, puis
 # agrandie par interpolation **bicubique**, le point de comparaison. Le **bruit** : un bruit
-# gaussien d'écart type 25 sur 255 ; les points de comparaison sont un filtre médian, et un filtre
-# gaussien dont la largeur est choisie sur les tuiles d'entraînement. Quatre photographies pour
-# apprendre, deux autres pour juger.
+# gaussien d'écart type 25 sur 255, comparé à un filtre médian et à un filtre gaussien de largeur
+# choisie sur les tuiles d'entraînement. Quatre photographies pour apprendre, deux autres pour
+# juger.
 
 # %%
 LEARNED_ON = ("chelsea", "rocket", "galaxies", "flower")
@@ -3993,23 +3912,21 @@ figures.show(
 
 # %% [markdown]
 # Le réseau devance l'agrandissement bicubique d'un décibel sur *coffee*, d'un tiers sur
-# *pavilion* ; et les filtres, de trois et de quatre décibels et demi. Le document a raison sur ce
-# que ces blocs savent faire, mais « utiliser EfficientNet-B4 » n'est pas le bon mot : nous n'avons
-# repris ni ses poids ni sa structure, seulement le bloc.
+# *pavilion* ; et les filtres, de trois et de quatre décibels et demi. Mais « utiliser
+# EfficientNet-B4 » n'est pas le bon mot : nous n'avons repris que son bloc.
 #
 # ### Détecter des anomalies
 #
 # La même phrase parle d'anomalies, par exemple « dans des images industrielles pour la maintenance
-# prédictive ». On a beaucoup d'images **normales**, et peu de défauts : il faut apprendre le
-# normal, et mesurer l'écart. En chaque point des cartes du réseau gelé, un vecteur ; tous les
-# vecteurs normaux donnent une moyenne $\mu$ et une covariance $\Sigma$ ; l'anomalie d'un point est
-# sa ***distance de Mahalanobis*** :
+# prédictive ». On a beaucoup d'images **normales**, et peu de défauts : apprenons le normal, et
+# mesurons l'écart. En chaque point des cartes du réseau gelé, un vecteur ; tous les vecteurs
+# normaux donnent une moyenne $\mu$ et une covariance $\Sigma$ ; l'anomalie d'un point est sa
+# ***distance de Mahalanobis*** :
 #
 # $$d(x)^2 = (x - \mu)^\top\, \Sigma^{-1}\, (x - \mu)$$
 #
-# Une direction où le normal varie beaucoup compte peu ; une direction où il ne varie pas compte
-# beaucoup. [PaDiM](https://arxiv.org/abs/2011.08785) fait ainsi, avec une gaussienne par position ;
-# notre tissu est le même partout, une seule suffit.
+# Une direction où le normal varie beaucoup compte peu. [PaDiM](https://arxiv.org/abs/2011.08785)
+# fait ainsi, avec une gaussienne par position ; notre tissu est le même partout, une seule suffit.
 
 
 # %%
@@ -4028,8 +3945,8 @@ def mahalanobis(vectors, mean, inverse):
 
 
 # %% [markdown]
-# Voici un tissu dessiné, fils croisés, jamais deux fois le même éclairage, et trois défauts
-# discrets : une tache à peine plus sombre, un fil manquant, un accroc qui déforme la trame.
+# Voici un tissu dessiné et trois défauts discrets : une tache à peine plus sombre, un fil manquant,
+# un accroc qui déforme la trame.
 
 # %% tags=["hide-input"] cellView="form"
 # @title Dessin : la trame et ses défauts
@@ -4088,8 +4005,8 @@ figures.show(
 
 # %% [markdown]
 # Le réseau est lu au pas de 16 pixels. Points de comparaison : le réseau au hasard, et les pixels,
-# en carrés de 8 × 8, jugés par la même distance. Une image vaut son point le plus anormal ; la
-# **localisation** se juge pixel par pixel.
+# en carrés de 8 × 8. Une image vaut son point le plus anormal ; la **localisation** se juge pixel
+# par pixel.
 
 # %%
 NORMAL = runtime.pick(quick=4, full=400, cpu=80)
@@ -4183,13 +4100,13 @@ figures.show(
 )
 
 # %% [markdown]
-# Le réseau au hasard ne trouve à peu près rien. Avec les poids d'ImageNet, le fil manquant se voit
-# à coup sûr, et la tache mieux que dans les pixels. Mais l'accroc se voit mieux dans les
-# **pixels**, et ce sont eux qui localisent le mieux (leur grille est deux fois plus fine).
+# Avec les poids d'ImageNet, le fil manquant se voit à coup sûr, et la tache mieux que dans les
+# pixels. Mais l'accroc se voit mieux dans les **pixels**, et ce sont eux qui localisent le mieux
+# (leur grille est deux fois plus fine).
 #
-# Ces défauts sont dessinés : la preuve est mince. Recommençons avec de vraies images. Une classe de
-# vêtements est la norme, les neuf autres sont des anomalies ; le réseau ne voit que deux cents
-# images normales. Un seul vecteur par image : la moyenne des dernières cartes.
+# Recommençons avec de vraies images. Une classe de vêtements est la norme, les neuf autres sont des
+# anomalies ; le réseau ne voit que deux cents images normales. Un seul vecteur par image : la
+# moyenne des dernières cartes.
 
 # %%
 GARMENT_SIDE = runtime.pick(quick=32, full=128, cpu=64)
@@ -4244,18 +4161,17 @@ if anomalies.full and outliers.full:
 verdict("effnet-use-anomalies", lowest)
 
 # %% [markdown]
-# Égalité, à moins d'un centième : le réseau ne fait ici ni mieux ni moins bien que les pixels. Ces
-# vêtements sont loin d'ImageNet, et leur silhouette suffit souvent. On **peut** donc détecter des
-# anomalies avec ces caractéristiques ; mais la comparaison avec les pixels, qui ne coûte rien, doit
-# toujours être faite. Quant à la « maintenance prédictive », elle demande de prévoir une panne :
-# rien ici ne l'a essayé.
+# Égalité, à moins d'un centième : ces vêtements sont loin d'ImageNet, et leur silhouette suffit
+# souvent. On **peut** donc détecter des anomalies avec ces caractéristiques ; mais comparez
+# toujours aux pixels, qui ne coûtent rien. Quant à la « maintenance prédictive », elle demande de
+# prévoir une panne : rien ici ne l'a essayé.
 
 # %% [markdown]
 # ## Les parents et les concurrents
 #
-# « VGG, ResNet, et MobileNet sont parmi les prédécesseurs », dit le document ; et, « parmi les
-# modèles de la même époque ou de même objectif », ResNeXt, RegNet et les *Vision Transformers*. Le
-# chapitre 3 a construit les premiers. Voici les trois autres.
+# « VGG, ResNet, et MobileNet sont parmi les prédécesseurs », dit le document : le chapitre 3 les a
+# construits. Il cite aussi, « parmi les modèles de la même époque ou de même objectif », ResNeXt,
+# RegNet et les *Vision Transformers*. Les voici.
 #
 # ### ResNeXt : des chemins plutôt que des canaux
 #
@@ -4294,8 +4210,7 @@ def grouped_block(x, middle, filters, groups, strides=1, name=""):
 
 
 # %% [markdown]
-# Est-ce bien la même somme ? Calculons-la chemin par chemin, avec les mêmes noyaux, sans les
-# normalisations.
+# Calculons cette somme chemin par chemin, avec les mêmes noyaux, sans les normalisations.
 
 
 # %%
@@ -4333,7 +4248,7 @@ print(
 assert gap < 5e-3 < wrong
 
 # %% [markdown]
-# Aux arrondis près, c'est la même fonction. Le réseau entier est une suite de ces blocs, en quatre
+# C'est la même fonction, aux arrondis près. Le réseau entier est une suite de ces blocs, en quatre
 # étages. Avec un seul groupe et un milieu deux fois plus étroit, le même code donne ResNet-50.
 
 
@@ -4368,9 +4283,8 @@ def resnext50(side=224, groups=32, middle=128, classes=1000):
 
 
 # %% [markdown]
-# Comptons les paramètres entraînables des deux, comme
-# [torchvision](https://pytorch.org/vision/stable/models.html), qui en annonce 25 557 032 pour
-# ResNet-50 et 25 028 904 pour ResNeXt-50.
+# Comptons les paramètres entraînables des deux :
+# [torchvision](https://pytorch.org/vision/stable/models.html) annonce les mêmes.
 
 
 # %%
@@ -4399,21 +4313,20 @@ runtime.show_table(("réseau", "convolutions", "groupes", "paramètres"), rows)
 verdict("effnet-resnext", groups)
 
 # %% [markdown]
-# Autant de convolutions, et presque autant de paramètres : à budget égal, ce qui change est le
-# nombre de chemins, la troisième dimension dont parle [son
-# article](https://arxiv.org/abs/1611.05431). Grouper coûte si peu que le milieu du bloc peut
-# doubler de largeur.
+# Grouper coûte si peu qu'à budget égal, le milieu du bloc a doublé de largeur
+# ([l'article](https://arxiv.org/abs/1611.05431)).
 #
 # ### RegNet : une droite
 #
 # « RegNet : Utilisé par Facebook, optimise les hyperparamètres pour des architectures simples et
-# efficaces. » Aucun algorithme n'optimise ici. [Ses auteurs](https://arxiv.org/abs/2003.13678) ont
-# entraîné des centaines de petits réseaux tirés au hasard, puis resserré l'espace où ils les
-# tiraient. Il leur est resté une règle. La largeur du bloc $j$ suit une droite,
-# $u_j = w_0 + w_a \, j$, arrondie à une puissance de $w_m$ fois $w_0$, pour que des blocs voisins
-# aient la même largeur et forment un étage :
+# efficaces. » [Ses auteurs](https://arxiv.org/abs/2003.13678) ont entraîné des centaines de petits
+# réseaux tirés au hasard, puis resserré l'espace où ils les tiraient. Il leur est resté une règle.
+# La largeur du bloc $j$ suit une droite, $u_j = w_0 + w_a \, j$, arrondie à une puissance de $w_m$
+# fois $w_0$, pour que des blocs voisins aient la même largeur et forment un étage :
 #
-# $$w_j = w_0 \, w_m^{\,k_j}, \qquad k_j = \mathrm{arrondi}\left(\log_{w_m} \frac{u_j}{w_0}\right)$$
+# $$k_j = \mathrm{arrondi}\left(\log_{w_m} \frac{u_j}{w_0}\right),$$
+#
+# $$w_j = w_0 \, w_m^{\,k_j}.$$
 #
 # Enfin, chaque largeur est ramenée à un multiple de 8, puis de la taille d'un groupe.
 
@@ -4444,7 +4357,7 @@ def rule_stages(rule):
 
 
 # %% [markdown]
-# Retrouve-t-on les réseaux de l'article ? Essayons la règle sur trois d'entre eux.
+# Essayons la règle sur trois réseaux de l'article.
 
 # %%
 RULES = {
@@ -4485,9 +4398,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Cinq nombres décrivent tout le réseau, là où EfficientNet part d'une architecture trouvée par
-# recherche automatique. Le bloc est celui de ResNeXt, sans rétrécissement au milieu ; la tige, une
-# seule convolution.
+# Cinq nombres décrivent tout le réseau. Le bloc est celui de ResNeXt, sans rétrécissement au
+# milieu ; la tige, une seule convolution.
 
 
 # %%
@@ -4530,8 +4442,7 @@ print(f"écart relatif : {scientific(gap)} ; image renversée : {scientific(wron
 verdict("effnet-vit", bool(gap < 5e-3 < wrong))
 
 # %% [markdown]
-# Aux arrondis près, c'est la même chose : les carreaux ne se recouvrent pas, rien ne glisse. Le
-# document a raison.
+# Aux arrondis près, c'est la même chose : les carreaux ne se recouvrent pas, rien ne glisse.
 #
 # Deux choses s'ajoutent aux jetons : un vecteur appris, le *jeton de classe*, mis en tête, que lira
 # la dernière couche ; et, pour chaque jeton, un vecteur appris de **position**, sans lequel le
@@ -4635,9 +4546,8 @@ def cost(model):
 # %% [markdown]
 # ### Le tableau, calculé
 #
-# Chaque réseau est pris à sa résolution. EfficientNet, ResNeXt, RegNet et ViT viennent de notre
-# code ; VGG, ResNet, MobileNet et Inception, de `keras.applications`. Les exactitudes sont
-# publiées : nous n'avons pas les images d'ImageNet.
+# Chaque réseau est pris à sa résolution. VGG, ResNet, MobileNet et Inception viennent de
+# `keras.applications`, les autres de notre code.
 
 
 # %%
@@ -4815,16 +4725,14 @@ figures.show(
 )
 
 # %% [markdown]
-# Comme dans la figure du chapitre 3, les EfficientNet (ronds) bordent le nuage en haut à gauche : à
-# opérations égales, les autres (carrés) sont au-dessous. « À faible coût » se lit donc à exactitude
-# égale : dans l'absolu, MobileNetV2, dont B0 reprend le bloc, est plus petit et moins cher que lui.
-# RegNet, avec deux fois plus d'opérations que B0, reste deux points au-dessous.
+# Les EfficientNet (ronds) bordent le nuage en haut à gauche : à opérations égales, les autres
+# (carrés) sont au-dessous.
 #
 # ### Ce que la convolution apporte
 #
 # Une convolution suppose que les pixels voisins vont ensemble, et qu'un motif vaut partout. Un ViT
-# doit l'apprendre. Que coûte cette liberté quand les images sont rares ? Entraînons deux petits
-# réseaux de même taille sur les vêtements, avec de plus en plus d'images, et le même nombre de
+# doit l'apprendre. Que coûte cette liberté quand les images sont rares ? Entraînons sur les
+# vêtements deux petits réseaux de même taille, avec de plus en plus d'images et le même nombre de
 # mises à jour.
 
 
@@ -4847,12 +4755,14 @@ def tiny_vit(classes=10):
 
 
 CONTENDERS = {"MBConv": tiny_mbconv, "ViT": tiny_vit}
-for name, build in CONTENDERS.items():
-    print(f"{name} : {number(trainable(build()), 0)} paramètres")
+sizes = [
+    f"{name}, {number(trainable(build()), 0)}" for name, build in CONTENDERS.items()
+]
+print("paramètres :", " ; ".join(sizes))
 
 # %% [markdown]
-# Une seconde mesure aide à comprendre : celle de vêtements dont les carreaux ont été mélangés,
-# toujours de la même façon. Pour le ViT, qui apprend la position de chaque carreau, rien ne change.
+# Une seconde mesure : des vêtements dont les carreaux ont été mélangés, toujours de la même façon.
+# Pour le ViT, qui apprend la position de chaque carreau, rien ne change.
 
 
 # %%
@@ -4956,9 +4866,8 @@ runtime.show_table(
 # %% [markdown]
 # Avec 200 images, le réseau de convolution devance le ViT de sept points ; avec 2 000, de quatre et
 # demi. Mélanger les carreaux lui coûte moins de deux points, et rien au ViT : son avance ne tient
-# donc qu'en partie au voisinage des carreaux. Le reste vient de ce qu'il voit à l'intérieur d'un
-# carreau, peut-être, ou de ce qu'il apprend plus vite. À la taille des réseaux du tableau, il faut
-# des millions d'images, ou une recette qui les remplace, pour que le ViT passe devant.
+# donc qu'en partie au voisinage des carreaux. À la taille des réseaux du tableau, il faut des
+# millions d'images, ou une recette qui les remplace, pour que le ViT passe devant.
 
 
 # %% [markdown]
@@ -4970,9 +4879,9 @@ runtime.show_table(
 # limitées. » Comptons, sur le graphe, ce qu'il faut garder, à quatre octets par nombre.
 #
 # À l'entraînement, la rétropropagation a besoin de ce que chaque couche a produit : tout est gardé
-# jusqu'au retour. S'y ajoutent les paramètres, leur gradient, et les deux moyennes que tient Adam.
-# À l'inférence, une carte peut être jetée dès que la dernière couche qui la lit a fini : seul
-# compte le pire moment.
+# jusqu'au retour, avec les paramètres, leur gradient et les deux moyennes que tient Adam. À
+# l'inférence, une carte peut être jetée dès que la dernière couche qui la lit a fini : seul compte
+# le pire moment.
 
 
 # %%
@@ -5063,14 +4972,11 @@ for variant, phase in columns:
     print(f"{variant}, {PHASES[phase]} : {fixed} Mio, et {each} par image")
 
 # %% [markdown]
-# À 380 × 380, un lot de 32 images demande plus de 20 Gio pour entraîner B4 ; une carte T4 en a 16.
-# Presque tout est en activations : une seule image en demande plus que les paramètres, leur
-# gradient et ce que tient Adam réunis. À l'inférence, c'est l'inverse : une image demande à peu
-# près deux fois moins que les poids.
+# Entraîner B4 sur des lots de 32 images demande plus de 20 Gio ; une carte T4 en a 16. Une seule
+# image demande plus d'activations que les paramètres, leur gradient et ce que tient Adam réunis.
 #
-# Ce compte est une estimation. Confrontons-le à la mémoire d'un vrai processus, qui entraîne B0 sur
-# des lots de plus en plus grands. Les premiers font compiler le modèle ; des deux derniers, nous
-# tirons ce qu'ajoute chaque image.
+# Confrontons ce compte à la mémoire d'un vrai processus, qui entraîne B0 sur des lots de plus en
+# plus grands. Les deux derniers donnent ce qu'ajoute chaque image.
 
 # %%
 CHILD = """
@@ -5130,9 +5036,8 @@ if process.values["batches"]:
     print(f"rapport : {number(slope / found['counted'])}")
 
 # %% [markdown]
-# Chaque image ajoute au processus 5 % de plus que ce que nous comptions : le compte est bon. Ce
-# qu'il ne compte pas est fixe : la bibliothèque et ses tampons de calcul prennent plus d'un
-# gibioctet, dès le premier lot.
+# Le compte est bon, à 5 % près. Ce qu'il ignore est fixe : la bibliothèque et ses tampons de calcul
+# prennent plus d'un gibioctet, dès le premier lot.
 
 
 # %%
@@ -5145,14 +5050,10 @@ verdict("effnet-memory", training_bytes and training_bytes / GIB)
 verdict("effnet-deploy", single_bytes and bool(single_bytes > GIB / 2))
 
 # %% [markdown]
-# Coûteux à entraîner, donc, mais pas à employer : le moindre téléphone a cette place. C'est plutôt
-# le temps qui l'arrête.
-#
 # ### Le temps de réponse
 #
 # La ***latence*** est le temps d'une réponse pour une seule image : ici, la médiane de plusieurs
-# réponses, une fois le modèle compilé, sur la machine de cette page. Chaque réseau répond à sa
-# résolution ou à 224 pixels, et B4 à quatre résolutions.
+# réponses, une fois le modèle compilé, sur la machine de cette page.
 
 
 # %%
@@ -5218,16 +5119,14 @@ runtime.show_table(
 
 # %% [markdown]
 # Si les opérations disaient le temps, la dernière colonne serait constante. Or une opération de B0
-# ou de MobileNetV2 y prend trois à quatre fois le temps d'une opération de ResNet-50 ou de ViT.
-# Lisez aussi B4 à deux côtés : à 224 pixels, il répond un peu plus vite que ResNet-50 ; à 380, le
-# sien, il devient le plus lent.
+# ou de MobileNetV2 y prend trois à quatre fois le temps d'une opération de ResNet-50 ou de ViT. À
+# 224 pixels, B4 répond un peu plus vite que ResNet-50 ; à 380, le sien, il devient le plus lent.
 #
-# Pourquoi ? Aller chercher en mémoire les nombres d'une opération prend du temps. L'***intensité
-# arithmétique*** est le rapport des opérations aux nombres lus et écrits. Pour $C$ canaux, une
-# convolution 1 × 1 fait $C^2$ opérations par point, et touche $2C$ nombres : son intensité est
-# $C/2$. Une convolution par canal 3 × 3 n'en fait que $9C$ pour autant de nombres :
-# $9C/2C = 4{,}5$. Chronométrons les deux, et une convolution 3 × 3 ordinaire, seules : huit couches
-# pareilles à la suite.
+# Pourquoi ? Aller chercher des nombres en mémoire prend du temps. L'***intensité arithmétique***
+# est le rapport des opérations aux nombres lus et écrits. Pour $C$ canaux, une convolution 1 × 1
+# fait $C^2$ opérations par point, et touche $2C$ nombres : son intensité est $C/2$. Une convolution
+# par canal 3 × 3 n'en fait que $9C$ pour autant de nombres : son intensité n'est que de 4,5.
+# Chronométrons les deux, et une convolution 3 × 3 ordinaire : huit couches pareilles à la suite.
 
 
 # %%
@@ -5280,7 +5179,7 @@ runtime.show_table(
 # %% [markdown]
 # La convolution par canal fait dix fois moins d'opérations que la 1 × 1, et ne va pas plus vite :
 # la machine attend ses nombres. Les EfficientNet, qui lui confient tout leur travail dans l'espace,
-# ont donc moins d'opérations, mais des opérations plus lentes.
+# ont donc moins d'opérations, mais plus lentes.
 #
 # ### Plus grand, plus lent
 #
@@ -5308,16 +5207,13 @@ verdict("effnet-larger", latency.full and exponent(latency.full["rows"], "operat
 verdict("effnet-real-time", latency.full and exponent(latency.full["rows"], "ms"))
 
 # %% [markdown]
-# Les opérations suivent le carré du côté, aux arrondis près. Le temps croît moins vite, parce que
-# chaque couche garde un coût fixe, que les petites images n'amortissent pas. À 380 pixels, six
-# images par seconde : cette machine ne suivrait pas une vidéo ; à 128, elle s'en approche.
+# À 380 pixels, cette machine ne suivrait pas une vidéo ; à 128, elle s'en approche.
 #
 # ### Moins coûteux que ResNet ou Inception ?
 #
 # Reste la phrase du début : B4 atteindrait « une très haute précision tout en étant moins coûteux
-# en ressources par rapport à d'autres modèles comme ResNet ou Inception ». Décidons-la trois fois,
-# contre ResNet-50 et Inception v3, chacun à sa résolution : par les paramètres, par les opérations,
-# par le temps.
+# en ressources par rapport à d'autres modèles comme ResNet ou Inception ». Jugeons-la contre
+# ResNet-50 et Inception v3, chacun à sa résolution : paramètres, opérations, temps.
 
 
 # %%
@@ -5339,19 +5235,17 @@ def b4_is_cheaper():
 verdict("effnet-cheaper", b4_is_cheaper())
 
 # %% [markdown]
-# Moins de paramètres, oui. Plus d'opérations que ResNet-50, moins qu'Inception v3. Et plus de temps
-# que les deux, sur cette machine. La phrase reste juste **à exactitude égale** : pour approcher
-# celle de B4, un ResNet de 2015 devait être bien plus gros, et n'y arrivait pas ; [son
-# article](https://arxiv.org/abs/1905.11946) met en face de B4 SENet et NASNet-A, de 146 et 89
-# millions de paramètres.
+# La phrase reste juste **à exactitude égale** : un ResNet de 2015, même bien plus gros,
+# n'atteignait pas celle de B4 ; [son article](https://arxiv.org/abs/1905.11946) met en face SENet
+# et NASNet-A, de 146 et 89 millions de paramètres.
 #
 # ## Des réponses
 #
 # ### Prendre plus petit
 #
-# La première réponse est dans la famille. Relisez les dernières lignes du tableau des parents : de
-# B4 à B0, onze fois moins d'opérations pour six points. Sur une tâche qui n'a pas mille classes,
-# l'écart est souvent moindre : commencez petit, et n'agrandissez que si la validation le demande.
+# Relisez les dernières lignes du tableau des parents : de B4 à B0, onze fois moins d'opérations
+# pour six points. Sur une tâche qui n'a pas mille classes, l'écart est souvent moindre : commencez
+# petit, et n'agrandissez que si la validation le demande.
 
 # %% [markdown]
 # ### Quantifier
@@ -5382,16 +5276,23 @@ def channel_axis(layer):
 
 
 kernel = np.array([[0.5, 20.0], [-1.0, 127.0]])  # deux canaux, en colonnes
+rows = [("poids", "0,5 et −1", "20 et 127")]
 for axis, name in ((None, "une échelle"), (-1, "une par canal")):
     integers, scale = quantised(kernel, axis)
-    print(f"{name} : {integers.tolist()} × {scale.ravel().round(4).tolist()}")
+    scales = np.broadcast_to(scale, (1, 2))[0]
+    cells = (
+        " et ".join(number(value, 0) for value in column)
+        + f", fois {number(step, 4 if step < 1 else 0)}"
+        for column, step in zip(integers.T, scales)
+    )
+    rows.append((name, *cells))
+runtime.show_table(("", "petit canal", "grand canal"), rows)
 
 # %% [markdown]
 # Avec une seule échelle, le petit canal n'a presque plus de valeurs. Cela arrive-t-il dans un vrai
 # réseau ? Avant de déployer, on **replie** chaque normalisation dans la convolution qui la
-# précède : à l'inférence, ce n'est qu'un gain et un décalage par canal (exercice 7 ; un test du
-# cours vérifie que la sortie ne change pas). Les gains diffèrent beaucoup d'un canal à l'autre, et
-# les poids avec eux.
+# précède : à l'inférence, ce n'est qu'un gain et un décalage par canal (exercice 7). Les gains
+# diffèrent beaucoup d'un canal à l'autre, et les poids avec eux.
 
 
 # %%
@@ -5424,10 +5325,8 @@ def fold(model):
 
 
 # %% [markdown]
-# Quantifions maintenant un réseau qui a appris ImageNet : Lite0. La sonde, apprise sur les
-# caractéristiques du réseau exact, distingue des races ; puis on lui donne celles du réseau
-# quantifié, sans la réapprendre. Nous descendons sous huit bits, pour voir où cela casse. Seuls les
-# poids sont quantifiés, pas les activations.
+# Quantifions les poids de Lite0, non ses activations. La sonde, apprise sur les caractéristiques du
+# réseau exact, reçoit celles du réseau quantifié, sans réapprendre.
 
 
 # %%
@@ -5515,25 +5414,17 @@ runtime.show_table(
 print(f"{shown['n']} images de test")
 
 # %% [markdown]
-# Huit bits par canal divisent la place par près de quatre et changent deux réponses sur 210 : moins
-# que l'incertitude de la mesure. Avec une seule échelle par noyau, l'exactitude ne bouge pas non
-# plus, mais douze réponses ont changé, autant en bien qu'en mal, et les caractéristiques s'écartent
-# de 43 %, au lieu de 10 %. À six bits, elle tombe au hasard (un tiers), quand l'échelle par canal
-# garde 91 % : c'est elle que conseille [un guide de 2018](https://arxiv.org/abs/1806.08342). Sous
-# cinq bits, il faudrait réapprendre.
+# Huit bits par canal divisent la place par près de quatre et changent deux réponses sur 210. Avec
+# une seule échelle par noyau, l'exactitude ne bouge pas, mais douze réponses ont changé, autant en
+# bien qu'en mal. À six bits, elle tombe au hasard (un tiers), quand l'échelle par canal garde
+# 91 % : c'est elle que conseille [un guide de 2018](https://arxiv.org/abs/1806.08342). Sous cinq
+# bits, il faudrait réapprendre.
 #
-# <details>
-# <summary>Et sur un téléphone ?</summary>
-#
-# Pour aller plus vite, les activations doivent elles aussi passer sur huit bits ([un article de
-# 2017](https://arxiv.org/abs/1712.05877) en donne la méthode) ; ReLU6, qui les borne, a été mise
-# dans Lite0 pour cela. Ses auteurs annoncent 75,1 % d'exactitude sur ImageNet, et 74,4 % une fois
-# tout quantifié ; sur un Pixel 4, 12 ms deviennent 6,5 ms.
-#
-# </details>
+# Pour aller plus vite sur un téléphone, les activations doivent elles aussi passer sur huit bits
+# ([un article de 2017](https://arxiv.org/abs/1712.05877) en donne la méthode) ; ReLU6, qui les
+# borne, a été mise dans Lite0 pour cela.
 #
 # Keras sait quantifier un modèle d'un appel, `model.quantize("int8")`. Mais quelles couches ?
-# Appelons la méthode de deux d'entre elles.
 
 # %%
 model = keras.Sequential(
@@ -5545,9 +5436,9 @@ print("Dense :", dense.kernel.dtype)
 _ = failure(convolution.quantize, "int8", expected=NotImplementedError)
 
 # %% [markdown]
-# Les couches denses seulement (et quelques-unes de leurs parentes), pas les convolutions : dans un
-# ViT, presque tout ; dans Lite0, la tête, un quart des poids. Pour un réseau de convolutions, on
-# passe par un outil de déploiement, comme [LiteRT](https://ai.google.dev/edge/litert) ou [ONNX
+# Les couches denses seulement (et quelques-unes de leurs parentes) : dans un ViT, presque tout ;
+# dans Lite0, la tête, un quart des poids. Pour des convolutions, on passe par un outil de
+# déploiement, comme [LiteRT](https://ai.google.dev/edge/litert) ou [ONNX
 # Runtime](https://onnxruntime.ai/), qui calcule vraiment en entiers.
 
 # %% [markdown]
@@ -5561,7 +5452,7 @@ _ = failure(convolution.quantize, "int8", expected=NotImplementedError)
 #   réseaux publiés ne suivent qu'à peu près.
 # - Pour transférer : ne préparez pas deux fois les pixels, gelez les normalisations, choisissez la
 #   résolution selon ce qu'elle coûte. Dix images par race suffisent à une sonde pour en reconnaître
-#   90 %, quand les pixels n'y arrivent pas à la moitié.
+#   90 %.
 # - Le même réseau, sans sa tête, sert à détecter, segmenter, comparer des visages ou repérer une
 #   anomalie. Comparez toujours aux pixels : il gagne nettement sur les visages, et pas du tout sur
 #   les vêtements hors norme.
@@ -5593,9 +5484,8 @@ predict("opérations", my_cost_ratio, more_cost / usual_cost)
 #
 # Les paramètres ne changent pas : les noyaux ne savent rien de la taille des cartes, et la moyenne
 # globale rend toujours un vecteur de même taille. Les opérations sont multipliées par 4 à très peu
-# près : quatre fois plus de positions. Il s'en faut de peu, parce que les côtés impairs sont
-# arrondis vers le haut (380 donne 190, 95, 48…), et que les blocs SE et la couche dense ne
-# dépendent pas de la taille.
+# près : quatre fois plus de positions. L'écart vient des côtés impairs, arrondis vers le haut (380
+# donne 190, 95, 48…), et des blocs SE et de la couche dense, qui ne dépendent pas de la taille.
 #
 # </details>
 
@@ -5603,9 +5493,9 @@ predict("opérations", my_cost_ratio, more_cost / usual_cost)
 # ### 2. La profondeur stochastique, à la main
 #
 # Écrivez la profondeur stochastique en NumPy, à l'entraînement. `shortcut` et `branch` sont deux
-# lots d'images $(n, h, w, c)$ ; `draws` contient un nombre au hasard de 0 à 1 pour chaque image ;
-# la branche d'une image est perdue quand son nombre est plus petit que `rate`. Rendez la sortie du
-# bloc : le raccourci, plus ce qui reste de la branche, dont la moyenne ne doit pas changer.
+# lots d'images, de forme `(n, h, w, c)`. Pour chaque image, `draws` contient un nombre au hasard de
+# 0 à 1 : la branche est perdue quand il est plus petit que `rate`. Rendez la sortie du bloc : le
+# raccourci, plus ce qui reste de la branche, dont la moyenne ne doit pas changer.
 
 
 # %%
@@ -5614,7 +5504,7 @@ def my_stochastic_depth(shortcut, branch, draws, rate):
 
 
 # %% tags=["hide-input"] cellView="form"
-# @title Vérifier l'exercice 2
+# @title Exercice 2 : la solution et les fautes que le vérificateur reconnaît
 def stochastic_depth(shortcut, branch, draws, rate):
     kept = (draws >= rate)[:, None, None, None]
     return shortcut + branch * kept / (1 - rate)
@@ -5693,10 +5583,9 @@ EXERCISE_DEPTH.check(stochastic_depth)
 # %% [markdown]
 # ### 4. Geler ce qu'il faut
 #
-# Avant la seconde phase, il faut choisir les couches qui apprendront. `names` donne les noms des
-# couches de la base, dans l'ordre du réseau ; `cut`, celui de la dernière couche qui reste gelée.
-# Rendez la liste des noms des couches à libérer : celles qui viennent **après** `cut`, sauf les
-# normalisations, dont le nom finit par `bn`.
+# `names` donne les noms des couches de la base, dans l'ordre du réseau ; `cut`, celui de la
+# dernière couche qui reste gelée. Rendez la liste des noms des couches à libérer pour la seconde
+# phase : celles qui viennent **après** `cut`, sauf les normalisations, dont le nom finit par `bn`.
 
 
 # %%
@@ -5705,7 +5594,7 @@ def my_freed_layers(names, cut):
 
 
 # %% tags=["hide-input"] cellView="form"
-# @title Vérifier l'exercice 4
+# @title Exercice 4 : la solution et les fautes que le vérificateur reconnaît
 def freed_layers_solution(names, cut):
     after = names[names.index(cut) + 1 :]
     return [name for name in after if not name.endswith("bn")]
@@ -5788,7 +5677,7 @@ def my_giou(a, b):
 
 
 # %% tags=["hide-input"] cellView="form"
-# @title Vérifier l'exercice 6
+# @title Exercice 6 : la solution et les fautes que le vérificateur reconnaît
 def box_area(box):
     return (box[2] - box[0]) * (box[3] - box[1])
 
@@ -5862,7 +5751,7 @@ def my_folded(kernel, bias, gamma, beta, mean, variance, epsilon):
 
 
 # %% tags=["hide-input"] cellView="form"
-# @title Vérifier l'exercice 7
+# @title Exercice 7 : la solution et les fautes que le vérificateur reconnaît
 def folded_solution(kernel, bias, gamma, beta, mean, variance, epsilon):
     gain = gamma / np.sqrt(variance + epsilon)
     return kernel * gain, (bias - mean) * gain + beta
