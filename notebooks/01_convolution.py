@@ -266,8 +266,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Le nombre de pixels borne le détail ; il ne le crée pas. Agrandir ses images fait calculer un
-# réseau davantage, sans rien lui montrer de plus.
+# Agrandir ses images fait calculer un réseau davantage, sans rien lui montrer de plus.
 
 # %% [markdown]
 # ### Niveaux de gris
@@ -307,8 +306,8 @@ runtime.show_table(("couleur pure", "moyenne", "luma", "clarté L*"), rows)
 verdict("conv-grey-mean", len(np.unique(mean_grey(pure))))
 
 # %% [markdown]
-# La moyenne confond les trois couleurs ; la luma les range comme la clarté. Les deux s'accordent
-# aux extrémités, le noir et le blanc :
+# La luma range les trois couleurs comme la clarté. Les deux gris s'accordent aux extrémités de
+# l'échelle, que le document appelle ***contraste*** :
 
 # %%
 black_and_white = np.array([[0, 0, 0], [255, 255, 255]])
@@ -316,10 +315,8 @@ assert np.allclose(mean_grey(black_and_white), luma_grey(black_and_white))
 verdict("conv-grey-range", [round(grey) for grey in luma_grey(black_and_white)])
 
 # %% [markdown]
-# Le document appelle ***contraste*** cette échelle ; le mot désigne plutôt l'écart entre les
-# valeurs d'une image. Et ces niveaux ne sont pas proportionnels à la lumière : dans le codage
-# habituel des images (sRGB), le niveau 128, au milieu de l'échelle, n'en représente qu'un cinquième
-# environ.
+# Ces niveaux ne sont pas proportionnels à la lumière : dans le codage habituel des images (sRGB),
+# le niveau 128, au milieu de l'échelle, n'en représente qu'un cinquième environ.
 #
 # Revenons au désaccord. Sur un dessin rouge et vert, il est total.
 
@@ -347,7 +344,7 @@ figures.show(
 
 # %% [markdown]
 # Un réseau nourri de la moyenne ne verra jamais ce disque. Sur des photographies, où les couleurs
-# sont rarement pures, les deux gris diffèrent peu :
+# sont rarement pures, les deux gris diffèrent peu en moyenne :
 
 # %%
 SUBJECTS = {
@@ -358,10 +355,11 @@ SUBJECTS = {
     "pavilion": "pavillon",
     "flower": "fleur",
 }
+rows = []
 for name, image in photographs.items():
     gap = np.abs(mean_grey(image) - luma_grey(image))
-    mean, most = number(gap.mean(), 1), number(gap.max(), 0)
-    print(f"{SUBJECTS[name]} : {mean} niveaux d'écart en moyenne, {most} au plus")
+    rows.append((SUBJECTS[name], number(gap.mean(), 1), number(gap.max(), 0)))
+runtime.show_table(("photographie", "écart moyen, en niveaux", "au plus"), rows)
 
 # %% [markdown]
 # L'essentiel est de garder la même formule à l'entraînement et à l'emploi : Pillow et TensorFlow
@@ -509,8 +507,8 @@ for stride in (1, 2, 3, 4):
 verdict("conv-1d-stride", list(every_other))
 
 # %% [markdown]
-# C'est donc un pas de 2. (Un autre exemple du document a perdu ses nombres ; la première ligne en
-# tient lieu.)
+# C'est donc un pas de 2. Un autre exemple du document a perdu ses nombres : il n'est *pas
+# vérifiable ici*.
 #
 # ### Le remplissage
 #
@@ -527,8 +525,8 @@ PADDED_SIGNAL, WEIGHTS = [-1, -2, 2, 1, 2, 1, -3], [2, 1, -3]
 verdict("conv-1d-padding", list(conv1d(PADDED_SIGNAL, WEIGHTS, padding=1)))
 
 # %% [markdown]
-# Le document a recopié l'entrée à la place du résultat. Un filtre de taille 3 pourrait-il rendre
-# cette sortie ? Ses trois poids doivent vérifier sept équations : résolvons-les.
+# Un filtre de taille 3 pourrait-il rendre l'entrée elle-même ? Ses trois poids doivent vérifier
+# sept équations : résolvons-les.
 
 # %%
 windows = np.lib.stride_tricks.sliding_window_view(np.pad(PADDED_SIGNAL, 1), 3)
@@ -699,7 +697,7 @@ for side, stride in [(3, 1), (5, 1), (4, 2), (3, 3)]:
     for name, result in theirs.items():
         worst[name] = max(worst[name], np.abs(ours - result).max())
 for name, gap in worst.items():
-    print(f"plus grand écart avec {name} : {number(gap, 6)}")
+    print(f"plus grand écart avec {name}, en millionièmes : {number(1e6 * gap, 1)}")
     assert gap < 1e-4
 
 # %% [markdown]
@@ -719,6 +717,7 @@ def windows_conv2d(image, kernel):
 kernel = rng.normal(size=(3, 3, 3))
 expected = windows_conv2d(photo, kernel)
 keras_conv2d(photo, kernel)  # un premier appel, pour que Keras se prépare
+rows = []
 for name, function in (
     ("deux boucles", conv2d),
     ("produit de matrices", windows_conv2d),
@@ -728,7 +727,8 @@ for name, function in (
     result = function(photo, kernel)
     milliseconds = 1000 * (perf_counter() - begin)
     assert np.allclose(result, expected, atol=1e-2)
-    print(f"{name} : {number(milliseconds, 1)} ms pour {n_rows} × {n_columns} pixels")
+    rows.append((name, f"{number(milliseconds, 0)} ms"))
+runtime.show_table(("façon", f"durée, {n_rows} × {n_columns} pixels"), rows)
 
 # %% [markdown]
 # Python paie chaque tour de boucle ; le produit de matrices et Keras font le même travail dans un
@@ -851,8 +851,7 @@ print(f"division inexacte dans {len(broken)} cas sur {len(CASES)}")
 verdict("conv-size-floor", measured[6, 3, 2, 0])
 
 # %% [markdown]
-# Une demi-position n'existe pas : il faut arrondir vers le bas. Et que devient ce qui dépasse ?
-# Changeons la dernière valeur de l'entrée.
+# Que devient ce qui dépasse ? Changeons la dernière valeur de l'entrée.
 
 # %%
 x = np.arange(1.0, 7)
@@ -880,8 +879,8 @@ verdict("conv-size-formula-padding", keras_size(6, 3, 2, 1))
 verdict("conv-padding-count", len(np.pad(PADDED_SIGNAL, 1)) - len(PADDED_SIGNAL))
 
 # %% [markdown]
-# $P$ est le nombre de zéros *par côté*. La formule trouve-t-elle toujours le remplissage qui garde
-# la taille ? Cherchons-le parmi nos combinaisons, avec un pas de 1.
+# La formule trouve-t-elle toujours le remplissage qui garde la taille ? Cherchons-le parmi nos
+# combinaisons, avec un pas de 1.
 
 # %%
 keeping = {
@@ -893,7 +892,7 @@ keeping = {
     for f in range(1, 6)
 }
 rows = [
-    (f, french((f - 1) / 2), french(sorted(found)) if found else "aucun")
+    (f, french((f - 1) / 2), ", ".join(map(str, sorted(found))) or "aucun")
     for f, found in keeping.items()
 ]
 runtime.show_table(("F", "(F − 1) / 2", "remplissages qui gardent la taille"), rows)
@@ -902,17 +901,15 @@ verdict(
 )
 
 # %% [markdown]
-# Pour un filtre de taille paire, il n'y en a aucun : il faudrait un demi-zéro de chaque côté. Et
-# pour toutes les tailles impaires, quelle que soit la longueur ?
+# Et pour toutes les tailles impaires, quelle que soit la longueur ?
 
 # %%
 odd = [(n, f, s, p) for n, f, s, p in CASES if s == 1 and f == 2 * p + 1]
 verdict("conv-padding-keeps", all(measured[case] == case[0] for case in odd))
 
 # %% [markdown]
-# Oui, avec un pas de 1. Ajouter des zéros est un choix ; on peut aussi répéter le bord, ou le
-# refléter, pour ne pas dessiner autour de l'image un cadre noir que les filtres prendront pour un
-# contour.
+# Ajouter des zéros est un choix ; on peut aussi répéter le bord, ou le refléter, pour ne pas
+# dessiner autour de l'image un cadre noir que les filtres prendront pour un contour.
 
 # %% [markdown]
 # ## Convolution ou corrélation ?
@@ -1131,7 +1128,7 @@ figures.show(
 bank = np.stack(list(FILTERS.values()), axis=-1)[:, :, None].astype("float32")
 batch = building[None, ..., None].astype("float32")
 feature_maps = ops.conv(batch, bank, padding="valid")
-print("entrée", batch.shape, "filtres", bank.shape, "sortie", tuple(feature_maps.shape))
+print(f"entrée {batch.shape}, filtres {bank.shape}, sortie {tuple(feature_maps.shape)}")
 verdict("conv-bank-maps", feature_maps.shape[-1])
 verdict("conv-layer-maps", feature_maps.shape[-1])
 
@@ -1245,8 +1242,8 @@ print(*messages, sep="\n")
 verdict("conv-input-shape", not messages)
 
 # %% [markdown]
-# « Ne donnez pas `input_shape` à une couche » : la taille de l'entrée se déclare à part, par
-# `keras.Input`. Que rend la couche, et combien a-t-elle de paramètres ?
+# « Ne donnez pas `input_shape` à une couche. » Que rend celle-ci, et combien a-t-elle de
+# paramètres ?
 
 # %%
 output = layer(keras.Input(shape=(28, 28, 1)))
@@ -1254,8 +1251,9 @@ print(f"sortie {output.shape}, {layer.count_params()} paramètres")
 assert layer.count_params() == (3 * 3 * 1 + 1) * 32
 
 # %% [markdown]
-# Chaque filtre a $3 \times 3 \times 1$ poids et un biais ; il y en a 32. La taille de l'image
-# n'intervient pas : les mêmes poids servent à toutes les positions.
+# `None` est le nombre d'images, laissé libre. Chaque filtre a $3 \times 3 \times 1$ poids et un
+# biais ; il y en a 32. La taille de l'image n'intervient pas : les mêmes poids servent à toutes les
+# positions.
 #
 # ### `strides` : dans quel ordre ?
 #
@@ -1273,8 +1271,6 @@ def layer_size(side=28, **options):
 verdict("conv-strides-order", layer_size(strides=(1, 2), padding="same"))
 
 # %% [markdown]
-# Keras donne 28 *lignes* : l'ordre est celui des tableaux, lignes d'abord.
-#
 # ### `'same'` : même taille que l'entrée ?
 #
 # Le commentaire de `padding` annonce deux choses : `'valid'` réduit la taille, `'same'` la garde.
@@ -1285,7 +1281,6 @@ verdict("conv-valid", layer_size(padding="valid"))
 verdict("conv-same", layer_size(side=5, strides=2, padding="same"))
 
 # %% [markdown]
-# Avec un pas $S$, `'same'` rend $\lceil N/S \rceil$ : la taille de l'entrée seulement si $S = 1$.
 # Vérifions cette règle, avec des filtres pairs et impairs.
 
 # %%
@@ -1612,7 +1607,8 @@ cnn = small_cnn()
 cnn.summary(line_length=70)
 
 # %% [markdown]
-# La première couche a $(5 \cdot 5 \cdot 1 + 1) \cdot 32 = 832$ paramètres, la deuxième
+# Keras sépare les milliers par une virgule. La première couche a
+# $(5 \cdot 5 \cdot 1 + 1) \cdot 32 = 832$ paramètres, la deuxième
 # $(3 \cdot 3 \cdot 32 + 1) \cdot 64 = 18\,496$, le classifieur $1600 \cdot 10 + 10 = 16\,010$.
 #
 # « CNN est calculé directement sur les images » : la première couche reçoit-elle l'image même ?
@@ -2138,9 +2134,10 @@ EXERCISE_SAME.check(same_padding_solution)
 #
 # ### 5. Pour aller plus loin
 #
-# Écrivez un filtre qui répond aux diagonales, prédisez sa carte sur le pavillon, puis dessinez-la
-# avec `fast_conv2d(building, my_filter)` ; dans le livre, essayez-le aussi sur l'œil de chat de
-# l'explorateur. Et quel filtre, à lui seul, équivaut à deux moyennes 3 × 3 successives ?
+# Écrivez un filtre qui répond aux diagonales, prédisez sa carte sur le pavillon, puis calculez-la
+# par `fast_conv2d(building, my_filter)` et dessinez-la comme celles de la banque ; dans le livre,
+# essayez-le aussi sur l'œil de chat de l'explorateur. Et quel filtre, à lui seul, équivaut à deux
+# moyennes 3 × 3 successives ?
 #
 # <details>
 # <summary>Solution</summary>
