@@ -901,7 +901,7 @@ verdict(
 )
 
 # %% [markdown]
-# Et pour toutes les tailles impaires, quelle que soit la longueur ?
+# Et pour une taille impaire, la longueur est-elle toujours gardée ?
 
 # %%
 odd = [(n, f, s, p) for n, f, s, p in CASES if s == 1 and f == 2 * p + 1]

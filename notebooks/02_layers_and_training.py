@@ -379,7 +379,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def scientific(value):
     """« 3 × 10⁻⁸ », ou « 2,5 » pour un nombre de taille ordinaire."""
-    if 0.1 < abs(value) < 1_000:
+    if value == 0 or 0.1 < abs(value) < 1_000:
         return number(value, 1)
     digit, power = f"{value:.0e}".split("e")
     return f"{digit} × 10{str(int(power)).translate(SUPERSCRIPTS)}"
@@ -824,9 +824,9 @@ saved = (
 verdict("layers-pool-parameters", bool(saved > 0))
 
 # %% [markdown]
-# Le réseau que décrit le document finit par `Flatten` : la couche dense y reçoit un vecteur plus
-# court, et les paramètres sont ici divisés par douze. Et « réduit la dimensionnalité de chaque
-# carte » ?
+# Le réseau que décrit le document finit par `Flatten` : sa couche dense reçoit alors un vecteur
+# plus court, et le nôtre a ici douze fois moins de paramètres. Et « réduit la dimensionnalité de
+# chaque carte » ?
 
 # %%
 verdict("layers-pool-downsamples", rectified.size // pooled["max"].size)
