@@ -525,7 +525,7 @@ for bias in (0.0, -100.0):
     _, (gradient, _) = value_and_grad(unit_loss, [weights, np.array(bias)])
     dead_gradient[bias] = np.abs(gradient).max()
     largest = french(round(float(dead_gradient[bias]), 3))
-    print(f"biais {french(bias)} : plus grand gradient d'un poids {largest}")
+    print(f"biais {french(bias)} : plus grand gradient {largest}")
 verdict("layers-dead-no-update", dead_gradient[-100.0])
 
 # %% [markdown]
@@ -589,7 +589,7 @@ rows = [
     (
         french(rate),
         percent(np.mean(shown["ReLU"]["always"][k])),
-        *(spread(shown[name]["accuracy"][k]) for name in SLOPES),
+        *(spread(shown[name]["accuracy"][k], 2) for name in SLOPES),
     )
     for k, rate in enumerate(shown["rates"])
 ]
@@ -613,12 +613,11 @@ verdict("layers-variants", survivors if decided else None)
 zeros = np.mean(shown["ReLU"]["negative"][0])
 print(f"sorties nulles, ReLU : {percent(zeros)}")
 verdict("layers-relu-sparsity", zeros)
-for name in SLOPES:
-    print(f"exactitude de validation, {name} : {spread(shown[name]['accuracy'][0])}")
 
 # %% [markdown]
 # La moitié des sorties sont nulles : la sparsité est là. Mais Leaky ReLU et ELU, qui n'annulent
-# rien, font jeu égal ; sur ces images, rien ne montre que l'exactitude lui doive quelque chose.
+# rien, font jeu égal à ce taux, sur la première ligne du tableau ; sur ces images, rien ne montre
+# que l'exactitude lui doive quelque chose.
 
 # %% [markdown]
 # ## Le sous-échantillonnage
@@ -916,21 +915,23 @@ shown = pooling.values
 rows = [
     (
         name,
-        number(reducing_cnn(*VARIANTS[name]).count_params(), 0),
-        number(found["seconds"], 0),
-        *(spread(np.transpose(found["accuracy"])[SHIFTS.index(p)]) for p in (0, 1, 4)),
+        *(
+            spread(np.transpose(found["accuracy"])[SHIFTS.index(p)], 2)
+            for p in (0, 1, 4)
+        ),
     )
     for name, found in shown.items()
 ]
-header = (
-    "réseau",
-    "paramètres",
-    "secondes",
-    "intactes",
-    "décalées de 1",
-    "de 4 pixels",
-)
-runtime.show_table(header, rows)
+runtime.show_table(("réseau", "intactes", "décalées de 1", "de 4 pixels"), rows)
+costs = [
+    (
+        name,
+        number(reducing_cnn(*VARIANTS[name]).count_params(), 0),
+        number(found["seconds"], 0),
+    )
+    for name, found in shown.items()
+]
+runtime.show_table(("réseau", "paramètres", "secondes"), costs)
 
 # %% [markdown]
 # Qu'a perdu le maximum ? Comparons, avec `Flatten`, les images intactes. Puis voyons, décalage par
@@ -967,8 +968,8 @@ figures.show(
 # résiste mieux : à quatre pixels de décalage, elle passe devant. Aucune ne résiste tout à fait,
 # puisque le vêtement remplit l'image et que le décalage en coupe une partie.
 #
-# Relisez le tableau : avec la moyenne globale, le maximum fait gagner une dizaine de points. Une
-# convolution de pas 2, plus rapide, tolère moins bien un décalage d'un pixel.
+# Relisez le premier tableau : avec la moyenne globale, le maximum fait gagner une dizaine de
+# points. Une convolution de pas 2, plus rapide, tolère moins bien un décalage d'un pixel.
 
 # %% [markdown]
 # ## Du tableau au vecteur
@@ -1381,25 +1382,30 @@ def tiny_network():
 
 
 class Witness(keras.callbacks.Callback):
-    """Note le nombre de mises à jour à la fin de chaque époque."""
+    """Note le nombre de mises à jour depuis le début, à la fin de chaque époque."""
+
+    def __init__(self):
+        super().__init__()
+        self.updates = []
 
     def on_epoch_end(self, epoch, logs=None):
-        updates = int(ops.convert_to_numpy(self.model.optimizer.iterations))
-        print(f"époque {epoch + 1} : {updates} mises à jour depuis le début")
+        self.updates.append(int(ops.convert_to_numpy(self.model.optimizer.iterations)))
 
 
 # %%
-model = tiny_network()
+model, witness = tiny_network(), Witness()
 model.fit(
     x_train[:100],
     y_train[:100],
     batch_size=32,
     epochs=3,
     verbose=0,
-    callbacks=[Witness()],
+    callbacks=[witness],
 )
-updates = int(ops.convert_to_numpy(model.optimizer.iterations)) // 3
-verdict("layers-one-pass-per-epoch", updates)
+runtime.show_table(
+    ("époque", "mises à jour depuis le début"), enumerate(witness.updates, start=1)
+)
+verdict("layers-one-pass-per-epoch", witness.updates[-1] // 3)
 
 # %% [markdown]
 # Quatre par époque, $\lceil 100/32 \rceil$ ; le dernier lot n'a que quatre images. « L'ensemble
@@ -1661,7 +1667,7 @@ for name, automatic in zip(parameters, theirs):
     rows.append(
         (f"`{name}`", str(ours[name].shape), *(scientific(gap) for gap in gaps[-1]))
     )
-header = ("paramètre", "forme", "écart, différences finies", "écart, Keras")
+header = ("paramètre", "forme", "différences finies", "Keras")
 runtime.show_table(header, rows)
 verdict("layers-backpropagation", bool(np.max(gaps) < 1e-4))
 
@@ -2240,11 +2246,15 @@ pairs = off_diagonal + off_diagonal.T
 order = sorted(
     ((i, j) for j in range(10) for i in range(j)), key=lambda pair: -pairs[pair]
 )
-for i, j in order[:5]:
-    share = percent(pairs[i, j] / off_diagonal.sum())
-    print(
-        f"{class_names[i]} et {class_names[j]} : {pairs[i, j]} erreurs, {share} du total"
+rows = [
+    (
+        f"{class_names[i]} et {class_names[j]}",
+        pairs[i, j],
+        percent(pairs[i, j] / off_diagonal.sum()),
     )
+    for i, j in order[:5]
+]
+runtime.show_table(("confusion", "erreurs", "part du total"), rows)
 
 # %% [markdown]
 # Le ***rappel*** d'une classe est la part de ses images retrouvées, sur la diagonale. Regardons
@@ -2434,12 +2444,11 @@ figures.show(
 val_accuracy = np.mean(
     [run["curves"]["val_accuracy"] for run in shown["aucun"]], axis=0
 )
-for epoch in (turn, len(validation)):
-    k = epoch - 1
-    print(
-        f"époque {epoch}, validation : perte {number(validation[k])}, "
-        f"exactitude {number(val_accuracy[k], 3)}"
-    )
+rows = [
+    (epoch, number(validation[epoch - 1]), number(val_accuracy[epoch - 1], 3))
+    for epoch in (turn, len(validation))
+]
+runtime.show_table(("époque", "perte de validation", "exactitude"), rows)
 decided = overfitting.full is not None
 falls = np.mean(curves["loss"], axis=0)[-1] < 0.5 * np.mean(curves["loss"], axis=0)[0]
 verdict("layers-ce-decreases", bool(falls) if decided else None)
@@ -2463,16 +2472,22 @@ def validation_accuracy(name, curves):
 rows = [
     (
         name,
-        number(np.mean([len(run["curves"]["loss"]) for run in runs]), 0),
-        spread([run["train"] for run in runs]),
+        number(np.mean([run["train"] for run in runs]), 3),
         spread([validation_accuracy(name, run["curves"]) for run in runs]),
         spread([run["test"] for run in runs]),
+    )
+    for name, runs in shown.items()
+]
+runtime.show_table(("remède", "entraînement", "validation", "test"), rows)
+rows = [
+    (
+        name,
+        number(np.mean([len(run["curves"]["loss"]) for run in runs]), 0),
         spread([run["test_loss"] for run in runs], 2),
     )
     for name, runs in shown.items()
 ]
-header = ("remède", "époques", "entraînement", "validation", "test", "perte, test")
-runtime.show_table(header, rows)
+runtime.show_table(("remède", "époques", "perte de test"), rows)
 
 # %%
 fig = figures.curves(
@@ -2504,7 +2519,7 @@ figures.show(
 # d'après elle que l'on choisit.
 #
 # La pénalité L2 ne figure pas sur le dessin : Keras l'ajoute à la perte qu'il affiche, même sur la
-# validation, et les courbes ne se compareraient pas. La dernière colonne du tableau ne contient que
+# validation, et les courbes ne se compareraient pas. La perte de test du tableau ne contient que
 # l'entropie croisée.
 #
 # ### Le meilleur réseau du chapitre
@@ -2616,10 +2631,8 @@ truth, answers = rng.integers(10, size=1000), rng.integers(10, size=(100, 1000))
 right = answers == truth
 first, second = right[:, :500].mean(axis=1), right[:, 500:].mean(axis=1)
 chosen = first.argmax()
-print(
-    f"le meilleur sur cent : {percent(first[chosen], 1)} ; sur d'autres images : "
-    f"{percent(second[chosen], 1)}"
-)
+print(f"le meilleur sur cent : {percent(first[chosen], 1)}")
+print(f"le même, sur d'autres images : {percent(second[chosen], 1)}")
 
 # %% [markdown]
 # Le hasard, choisi parmi cent, paraît meilleur que le hasard. C'est pourquoi les réglages de ce
