@@ -613,8 +613,8 @@ def sum_of_products(window, kernel):
     return f"{' + '.join(terms)} = {np.sum(window * kernel)}"
 
 
-rows = [(j, sum_of_products(TABLE[:3, j : j + 3], CROSS)) for j in range(3)]
-runtime.show_table(("colonne", "somme des produits"), rows)
+rows = [(j + 1, sum_of_products(TABLE[:3, j : j + 3], CROSS)) for j in range(3)]
+runtime.show_table(("position", "somme des produits"), rows)
 
 # %%
 verdict("conv-2d-first", conv2d(TABLE, CROSS)[0, 0])
@@ -1173,7 +1173,7 @@ verdict("conv-spatial", bool(gap < 1e-3))
 # %% [markdown]
 # Deux choses rompent cette égalité : les bords, où le remplissage invente des zéros, et le pas.
 # Avec un pas de 2, une réponse ne peut se déplacer que d'un nombre *entier* de cases, donc l'image
-# d'un nombre pair de pixels.
+# d'un nombre pair de pixels. Mesurons l'écart pour des déplacements de 1 à 4 pixels.
 
 
 # %%
@@ -1733,11 +1733,11 @@ rows = [
     )
     for k, n in enumerate(shown["sizes"])
 ]
-runtime.show_table(("images", "HOG + SVM", "petit réseau", "écart"), rows)
+runtime.show_table(("images", "HOG + SVM", "petit réseau", "avance"), rows)
 
 # %% [markdown]
-# L'écart, en points, est l'avance du réseau. Avec toutes les images, les trois essais du SVM sont
-# le même calcul : leur écart type est nul.
+# L'avance, en points, est celle du réseau. Avec toutes les images, les trois essais du SVM sont le
+# même calcul : leur écart type est nul.
 
 # %%
 decided = curve.full is not None

@@ -335,8 +335,9 @@ times = seconds[64]
 verdict("layers-relu-fast", times["ReLU"] < min(times["sigmoïde"], times["tanh"]))
 
 # %% [markdown]
-# Cet avantage compte peu : l'essentiel des opérations d'un réseau est dans les sommes pondérées. La
-# pente, elle, a une conséquence plus grave.
+# Sur 32 bits, l'ordre dépend de la machine et de la bibliothèque. Et cet avantage compte peu :
+# l'essentiel des opérations d'un réseau est dans les sommes pondérées. La pente, elle, a une
+# conséquence plus grave.
 #
 # ### Le gradient qui s'évanouit
 #
@@ -865,6 +866,7 @@ moved = {name: [change(f, sample, p) for p in pixels] for name, f in POOLINGS.it
 fig = figures.curves(
     moved, x=pixels, xlabel="décalage (pixels)", ylabel="changement relatif"
 )
+fig.axes[0].set_ylim(0, 1.1)  # de la place pour la légende
 figures.show(
     fig,
     alt="Changement relatif de la sortie selon le décalage : pour un pixel, "
@@ -2472,22 +2474,22 @@ def validation_accuracy(name, curves):
 rows = [
     (
         name,
-        number(np.mean([run["train"] for run in runs]), 3),
         spread([validation_accuracy(name, run["curves"]) for run in runs]),
         spread([run["test"] for run in runs]),
     )
     for name, runs in shown.items()
 ]
-runtime.show_table(("remède", "entraînement", "validation", "test"), rows)
+runtime.show_table(("remède", "validation", "test"), rows)
 rows = [
     (
         name,
         number(np.mean([len(run["curves"]["loss"]) for run in runs]), 0),
+        spread([run["train"] for run in runs]),
         spread([run["test_loss"] for run in runs], 2),
     )
     for name, runs in shown.items()
 ]
-runtime.show_table(("remède", "époques", "perte de test"), rows)
+runtime.show_table(("remède", "époques", "entraînement", "perte de test"), rows)
 
 # %%
 fig = figures.curves(
@@ -2818,13 +2820,12 @@ figures.show(
 
 # %%
 known_confidence = probabilities.max(axis=1)
-print(
-    f"confiance médiane sur les images de test : {percent(np.median(known_confidence))}"
-)
-print(f"confiance moyenne sur ces cinq images : {percent(q.max(axis=1).mean())}")
-print(
-    f"la même, à la température {number(warm)} : {percent(cooled.max(axis=1).mean())}"
-)
+rows = [
+    ("de test (médiane)", percent(np.median(known_confidence))),
+    ("ces cinq images (moyenne)", percent(q.max(axis=1).mean())),
+    (f"les mêmes, température {number(warm)}", percent(cooled.max(axis=1).mean())),
+]
+runtime.show_table(("images", "confiance"), rows)
 
 # %% [markdown]
 # Le softmax répartit la probabilité entre les dix classes connues : « aucune d'elles » n'existe
@@ -3029,7 +3030,7 @@ assert np.isclose(loss_solution(z, labels), ops.convert_to_numpy(theirs), atol=1
 # Non. L'exactitude d'entraînement est mesurée pendant l'époque, avec la moitié des valeurs mises à
 # zéro et des poids encore en train de changer ; celle de validation l'est à la fin, sans abandon.
 # Remesurée après coup, sans abandon, celle d'entraînement est d'ordinaire la plus haute : c'est ce
-# que fait la colonne « entraînement » du tableau des remèdes.
+# que fait la colonne « entraînement » des remèdes.
 #
 # </details>
 #
