@@ -20,8 +20,7 @@
 # |:--|:--|
 # | **Prérequis** | Python, NumPy, le produit scalaire, la dérivée |
 # | **Document étudié** | 004, chapitre 1 : la définition et la couche de convolution |
-# | **Données** | Fashion-MNIST : 70 000 vêtements en gris, de 28 × 28 pixels |
-# | | (hors ligne, des chiffres manuscrits) ; des photographies |
+# | **Données** | Fashion-MNIST (hors ligne, des chiffres manuscrits) ; des photographies |
 # | **Durée** | une heure de lecture, autant d'exercices ; exécution rapide : 45 secondes |
 #
 # > **Plan.** Les premières sections vont de l'image à la taille de la sortie : lisez-les dans
@@ -170,7 +169,8 @@ figures.show(
 photo = photographs["chelsea"]
 n_rows, n_columns, n_channels = photo.shape
 n_x, n_y = Image.fromarray(photo).size  # Pillow : largeur, hauteur
-print(f"forme {photo.shape}, type {photo.dtype} ; largeur {n_x}, hauteur {n_y}")
+print(f"forme {photo.shape}, type {photo.dtype}")
+print(f"largeur {n_x}, hauteur {n_y}")
 
 # %% [markdown]
 # Un pixel est une mesure ; le « carré » du document n'est que la façon de l'afficher. Les *lignes*
@@ -247,10 +247,11 @@ def resize(image, shape):
 
 small = resize(photo, (n_rows // 6, n_columns // 6))
 enlarged = resize(small, photo.shape)
-for name, image in (("original", photo), ("réduite puis agrandie", enlarged)):
-    print(
-        f"{name} : {number(image[..., 0].size, 0)} pixels, détail {number(detail(image))}"
-    )
+rows = [
+    (name, number(image[..., 0].size, 0), number(detail(image)))
+    for name, image in (("original", photo), ("réduite puis agrandie", enlarged))
+]
+runtime.show_table(("photographie", "pixels", "détail"), rows)
 verdict("conv-more-pixels", bool(detail(enlarged) >= detail(photo)))
 
 # %%
@@ -266,8 +267,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Le nombre de pixels borne le détail ; il ne le crée pas. Agrandir ses images fait calculer un
-# réseau davantage, sans rien lui montrer de plus.
+# Agrandir ses images fait calculer un réseau davantage, sans rien lui montrer de plus.
 
 # %% [markdown]
 # ### Niveaux de gris
@@ -307,8 +307,8 @@ runtime.show_table(("couleur pure", "moyenne", "luma", "clarté L*"), rows)
 verdict("conv-grey-mean", len(np.unique(mean_grey(pure))))
 
 # %% [markdown]
-# La moyenne confond les trois couleurs ; la luma les range comme la clarté. Les deux s'accordent
-# aux extrémités, le noir et le blanc :
+# La luma range les trois couleurs comme la clarté. Les deux gris s'accordent aux extrémités de
+# l'échelle, que le document appelle ***contraste*** :
 
 # %%
 black_and_white = np.array([[0, 0, 0], [255, 255, 255]])
@@ -316,10 +316,8 @@ assert np.allclose(mean_grey(black_and_white), luma_grey(black_and_white))
 verdict("conv-grey-range", [round(grey) for grey in luma_grey(black_and_white)])
 
 # %% [markdown]
-# Le document appelle ***contraste*** cette échelle ; le mot désigne plutôt l'écart entre les
-# valeurs d'une image. Et ces niveaux ne sont pas proportionnels à la lumière : dans le codage
-# habituel des images (sRGB), le niveau 128, au milieu de l'échelle, n'en représente qu'un cinquième
-# environ.
+# Ces niveaux ne sont pas proportionnels à la lumière : dans le codage habituel des images (sRGB),
+# le niveau 128, au milieu de l'échelle, n'en représente qu'un cinquième environ.
 #
 # Revenons au désaccord. Sur un dessin rouge et vert, il est total.
 
@@ -347,7 +345,7 @@ figures.show(
 
 # %% [markdown]
 # Un réseau nourri de la moyenne ne verra jamais ce disque. Sur des photographies, où les couleurs
-# sont rarement pures, les deux gris diffèrent peu :
+# sont rarement pures, les deux gris diffèrent peu en moyenne :
 
 # %%
 SUBJECTS = {
@@ -358,10 +356,11 @@ SUBJECTS = {
     "pavilion": "pavillon",
     "flower": "fleur",
 }
+rows = []
 for name, image in photographs.items():
     gap = np.abs(mean_grey(image) - luma_grey(image))
-    mean, most = number(gap.mean(), 1), number(gap.max(), 0)
-    print(f"{SUBJECTS[name]} : {mean} niveaux d'écart en moyenne, {most} au plus")
+    rows.append((SUBJECTS[name], number(gap.mean(), 1), number(gap.max(), 0)))
+runtime.show_table(("photographie", "écart moyen, en niveaux", "au plus"), rows)
 
 # %% [markdown]
 # L'essentiel est de garder la même formule à l'entraînement et à l'emploi : Pillow et TensorFlow
@@ -509,15 +508,18 @@ for stride in (1, 2, 3, 4):
 verdict("conv-1d-stride", list(every_other))
 
 # %% [markdown]
-# C'est donc un pas de 2. (Un autre exemple du document a perdu ses nombres ; la première ligne en
-# tient lieu.)
+# C'est donc un pas de 2. Un autre exemple du document a perdu ses nombres : il n'est *pas
+# vérifiable ici*.
 #
 # ### Le remplissage
 #
 # Pour un filtre de taille impaire et un pas de 1, ajouter $P = (F-1)/2$ zéros de chaque côté donne
 # une sortie aussi longue que l'entrée. Le document l'illustre par ce calcul :
 #
-# $$(0 ; -1 ; -2 ; 2 ; 1 ; 2 ; 1 ; -3 ; 0) * (2 ; 1 ; -3) = (-1 ; -2 ; 2 ; 1 ; 2 ; 1 ; -3)$$
+# $$\begin{gathered}
+# (0 ; -1 ; -2 ; 2 ; 1 ; 2 ; 1 ; -3 ; 0) * (2 ; 1 ; -3) \\
+# = (-1 ; -2 ; 2 ; 1 ; 2 ; 1 ; -3)
+# \end{gathered}$$
 #
 # Le résultat a la bonne taille. Est-il juste ?
 
@@ -527,8 +529,8 @@ PADDED_SIGNAL, WEIGHTS = [-1, -2, 2, 1, 2, 1, -3], [2, 1, -3]
 verdict("conv-1d-padding", list(conv1d(PADDED_SIGNAL, WEIGHTS, padding=1)))
 
 # %% [markdown]
-# Le document a recopié l'entrée à la place du résultat. Un filtre de taille 3 pourrait-il rendre
-# cette sortie ? Ses trois poids doivent vérifier sept équations : résolvons-les.
+# Un filtre de taille 3 pourrait-il rendre l'entrée elle-même ? Ses trois poids doivent vérifier
+# sept équations : résolvons-les.
 
 # %%
 windows = np.lib.stride_tricks.sliding_window_view(np.pad(PADDED_SIGNAL, 1), 3)
@@ -586,7 +588,8 @@ def conv2d(image, kernel, stride=1, padding=0):
 # %% [markdown]
 # ### L'exemple du document, case par case
 #
-# Une image de 5 × 5, un filtre de 3 × 3 : neuf positions.
+# Une image de 5 × 5, un filtre de 3 × 3 : neuf positions. Voici l'image, le filtre, puis le calcul
+# des trois premières positions.
 
 # %%
 TABLE = np.array(
@@ -610,11 +613,7 @@ def sum_of_products(window, kernel):
     return f"{' + '.join(terms)} = {np.sum(window * kernel)}"
 
 
-rows = [
-    (f"({i}, {j})", sum_of_products(TABLE[i : i + 3, j : j + 3], CROSS))
-    for i in range(3)
-    for j in range(3)
-]
+rows = [(j + 1, sum_of_products(TABLE[:3, j : j + 3], CROSS)) for j in range(3)]
 runtime.show_table(("position", "somme des produits"), rows)
 
 # %%
@@ -699,7 +698,7 @@ for side, stride in [(3, 1), (5, 1), (4, 2), (3, 3)]:
     for name, result in theirs.items():
         worst[name] = max(worst[name], np.abs(ours - result).max())
 for name, gap in worst.items():
-    print(f"plus grand écart avec {name} : {number(gap, 6)}")
+    print(f"plus grand écart avec {name}, en millionièmes : {number(1e6 * gap, 1)}")
     assert gap < 1e-4
 
 # %% [markdown]
@@ -719,6 +718,7 @@ def windows_conv2d(image, kernel):
 kernel = rng.normal(size=(3, 3, 3))
 expected = windows_conv2d(photo, kernel)
 keras_conv2d(photo, kernel)  # un premier appel, pour que Keras se prépare
+rows = []
 for name, function in (
     ("deux boucles", conv2d),
     ("produit de matrices", windows_conv2d),
@@ -728,7 +728,8 @@ for name, function in (
     result = function(photo, kernel)
     milliseconds = 1000 * (perf_counter() - begin)
     assert np.allclose(result, expected, atol=1e-2)
-    print(f"{name} : {number(milliseconds, 1)} ms pour {n_rows} × {n_columns} pixels")
+    rows.append((name, f"{number(milliseconds, 0)} ms"))
+runtime.show_table(("façon", f"durée, {n_rows} × {n_columns} pixels"), rows)
 
 # %% [markdown]
 # Python paie chaque tour de boucle ; le produit de matrices et Keras font le même travail dans un
@@ -851,8 +852,7 @@ print(f"division inexacte dans {len(broken)} cas sur {len(CASES)}")
 verdict("conv-size-floor", measured[6, 3, 2, 0])
 
 # %% [markdown]
-# Une demi-position n'existe pas : il faut arrondir vers le bas. Et que devient ce qui dépasse ?
-# Changeons la dernière valeur de l'entrée.
+# Que devient ce qui dépasse ? Changeons la dernière valeur de l'entrée.
 
 # %%
 x = np.arange(1.0, 7)
@@ -880,8 +880,8 @@ verdict("conv-size-formula-padding", keras_size(6, 3, 2, 1))
 verdict("conv-padding-count", len(np.pad(PADDED_SIGNAL, 1)) - len(PADDED_SIGNAL))
 
 # %% [markdown]
-# $P$ est le nombre de zéros *par côté*. La formule trouve-t-elle toujours le remplissage qui garde
-# la taille ? Cherchons-le parmi nos combinaisons, avec un pas de 1.
+# La formule trouve-t-elle toujours le remplissage qui garde la taille ? Cherchons-le parmi nos
+# combinaisons, avec un pas de 1.
 
 # %%
 keeping = {
@@ -893,7 +893,7 @@ keeping = {
     for f in range(1, 6)
 }
 rows = [
-    (f, french((f - 1) / 2), french(sorted(found)) if found else "aucun")
+    (f, french((f - 1) / 2), ", ".join(map(str, sorted(found))) or "aucun")
     for f, found in keeping.items()
 ]
 runtime.show_table(("F", "(F − 1) / 2", "remplissages qui gardent la taille"), rows)
@@ -902,25 +902,25 @@ verdict(
 )
 
 # %% [markdown]
-# Pour un filtre de taille paire, il n'y en a aucun : il faudrait un demi-zéro de chaque côté. Et
-# pour toutes les tailles impaires, quelle que soit la longueur ?
+# Et pour une taille impaire, la longueur est-elle toujours gardée ?
 
 # %%
 odd = [(n, f, s, p) for n, f, s, p in CASES if s == 1 and f == 2 * p + 1]
 verdict("conv-padding-keeps", all(measured[case] == case[0] for case in odd))
 
 # %% [markdown]
-# Oui, avec un pas de 1. Ajouter des zéros est un choix ; on peut aussi répéter le bord, ou le
-# refléter, pour ne pas dessiner autour de l'image un cadre noir que les filtres prendront pour un
-# contour.
+# Ajouter des zéros est un choix ; on peut aussi répéter le bord, ou le refléter, pour ne pas
+# dessiner autour de l'image un cadre noir que les filtres prendront pour un contour.
 
 # %% [markdown]
 # ## Convolution ou corrélation ?
 #
 # En traitement du signal, la convolution *retourne* le filtre avant de le promener :
 #
-# $$(x \star w)_i = \sum_k w_k \, x_{i+k} \quad\text{(corrélation)} \qquad
-# (x * w)_i = \sum_k w_k \, x_{i-k} \quad\text{(convolution)}$$
+# $$\begin{aligned}
+# (x \star w)_i &= \sum_k w_k \, x_{i+k} \quad\text{(corrélation)} \\
+# (x * w)_i &= \sum_k w_k \, x_{i-k} \quad\text{(convolution)}
+# \end{aligned}$$
 #
 # Retourner le filtre, c'est le lire à l'envers : `w[::-1]`, et dans les deux sens pour une image.
 # Nos fonctions, avec le filtre retourné, doivent alors donner la convolution de SciPy.
@@ -998,9 +998,8 @@ for name, operation in (
 first, second = [1, 0, -1], [2, 1, -3]
 one_by_one = conv1d(conv1d(SIGNAL, first), second)
 at_once = conv1d(SIGNAL, signal.convolve(first, second))
-print(
-    f"l'un après l'autre : {french(list(one_by_one))} ; d'un coup : {french(list(at_once))}"
-)
+print(f"l'un après l'autre : {french(list(one_by_one))}")
+print(f"d'un coup : {french(list(at_once))}")
 assert np.allclose(one_by_one, at_once)
 
 # %% [markdown]
@@ -1024,10 +1023,11 @@ EDGES = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
 SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]])
 STEP = np.tile([2, 2, 2, 2, 8, 8, 8, 8], (3, 1))
 
-for name, kernel in (("bords", EDGES), ("netteté", SHARPEN)):
-    print(
-        f"{name} : somme des poids {kernel.sum()}, ligne {french(list(conv2d(STEP, kernel)[0]))}"
-    )
+rows = [
+    (name, kernel.sum(), french(list(conv2d(STEP, kernel)[0])))
+    for name, kernel in (("bords", EDGES), ("netteté", SHARPEN))
+]
+runtime.show_table(("filtre", "somme des poids", "réponse à la marche"), rows)
 
 # %% [markdown]
 # Le premier filtre a une somme nulle : il vaut zéro dans une zone uniforme, et répond avec
@@ -1131,7 +1131,9 @@ figures.show(
 bank = np.stack(list(FILTERS.values()), axis=-1)[:, :, None].astype("float32")
 batch = building[None, ..., None].astype("float32")
 feature_maps = ops.conv(batch, bank, padding="valid")
-print("entrée", batch.shape, "filtres", bank.shape, "sortie", tuple(feature_maps.shape))
+print(f"entrée {batch.shape}")
+print(f"filtres {bank.shape}")
+print(f"sortie {tuple(feature_maps.shape)}")
 verdict("conv-bank-maps", feature_maps.shape[-1])
 verdict("conv-layer-maps", feature_maps.shape[-1])
 
@@ -1171,7 +1173,7 @@ verdict("conv-spatial", bool(gap < 1e-3))
 # %% [markdown]
 # Deux choses rompent cette égalité : les bords, où le remplissage invente des zéros, et le pas.
 # Avec un pas de 2, une réponse ne peut se déplacer que d'un nombre *entier* de cases, donc l'image
-# d'un nombre pair de pixels.
+# d'un nombre pair de pixels. Mesurons l'écart pour des déplacements de 1 à 4 pixels.
 
 
 # %%
@@ -1193,7 +1195,7 @@ rows = [
     (stride, *(number(equivariance_gap(stride, shift)) for shift in (1, 2, 3, 4)))
     for stride in (1, 2, 4)
 ]
-header = ("pas", *(f"déplacement de {shift}" for shift in (1, 2, 3, 4)))
+header = ("pas", "1 pixel", *(f"{shift} pixels" for shift in (2, 3, 4)))
 runtime.show_table(header, rows)
 
 # %% [markdown]
@@ -1245,8 +1247,8 @@ print(*messages, sep="\n")
 verdict("conv-input-shape", not messages)
 
 # %% [markdown]
-# « Ne donnez pas `input_shape` à une couche » : la taille de l'entrée se déclare à part, par
-# `keras.Input`. Que rend la couche, et combien a-t-elle de paramètres ?
+# « Ne donnez pas `input_shape` à une couche. » Que rend celle-ci, et combien a-t-elle de
+# paramètres ?
 
 # %%
 output = layer(keras.Input(shape=(28, 28, 1)))
@@ -1254,8 +1256,9 @@ print(f"sortie {output.shape}, {layer.count_params()} paramètres")
 assert layer.count_params() == (3 * 3 * 1 + 1) * 32
 
 # %% [markdown]
-# Chaque filtre a $3 \times 3 \times 1$ poids et un biais ; il y en a 32. La taille de l'image
-# n'intervient pas : les mêmes poids servent à toutes les positions.
+# `None` est le nombre d'images, laissé libre. Chaque filtre a $3 \times 3 \times 1$ poids et un
+# biais ; il y en a 32. La taille de l'image n'intervient pas : les mêmes poids servent à toutes les
+# positions.
 #
 # ### `strides` : dans quel ordre ?
 #
@@ -1273,8 +1276,6 @@ def layer_size(side=28, **options):
 verdict("conv-strides-order", layer_size(strides=(1, 2), padding="same"))
 
 # %% [markdown]
-# Keras donne 28 *lignes* : l'ordre est celui des tableaux, lignes d'abord.
-#
 # ### `'same'` : même taille que l'entrée ?
 #
 # Le commentaire de `padding` annonce deux choses : `'valid'` réduit la taille, `'same'` la garde.
@@ -1285,7 +1286,6 @@ verdict("conv-valid", layer_size(padding="valid"))
 verdict("conv-same", layer_size(side=5, strides=2, padding="same"))
 
 # %% [markdown]
-# Avec un pas $S$, `'same'` rend $\lceil N/S \rceil$ : la taille de l'entrée seulement si $S = 1$.
 # Vérifions cette règle, avec des filtres pairs et impairs.
 
 # %%
@@ -1478,14 +1478,14 @@ figures.show(
 # Chiffrons-le : quelle part du gradient tombe dans le carré central, moitié moins large ?
 
 # %%
+rows = []
 for depth, values in importance.items():
     half = fields[depth] // 4
     centre = values[16 - half : 17 + half, 16 - half : 17 + half]
     area = centre.size / fields[depth] ** 2
     share = centre.sum() / values.sum()
-    print(
-        f"{depth} couches : {percent(share)} du gradient dans {percent(area)} de la surface"
-    )
+    rows.append((depth, percent(share), percent(area)))
+runtime.show_table(("couches", "part du gradient", "part de la surface"), rows)
 
 # %% [markdown]
 # Le centre reçoit bien plus que sa part, et d'autant plus que la pile est profonde. Le champ
@@ -1514,13 +1514,14 @@ def squared_error(weights):
     return ops.mean(ops.square(output[0, :, 0] - target))
 
 
-weights = np.zeros(3)
+weights, rows = np.zeros(3), []
 for update in range(31):
     error, gradient = value_and_grad(squared_error, weights)
     if update % 10 == 0:
         found = french([round(float(w), 2) for w in weights])
-        print(f"mises à jour : {update} ; erreur {number(error, 4)} ; filtre {found}")
+        rows.append((update, number(error, 4), found))
     weights = weights - 0.2 * gradient
+runtime.show_table(("mises à jour", "erreur", "filtre"), rows)
 
 # %% [markdown]
 # En vingt mises à jour, la descente a retrouvé $(1 ; 0 ; -1)$ sans qu'on le lui dise. Un réseau
@@ -1612,7 +1613,8 @@ cnn = small_cnn()
 cnn.summary(line_length=70)
 
 # %% [markdown]
-# La première couche a $(5 \cdot 5 \cdot 1 + 1) \cdot 32 = 832$ paramètres, la deuxième
+# Keras sépare les milliers par une virgule. La première couche a
+# $(5 \cdot 5 \cdot 1 + 1) \cdot 32 = 832$ paramètres, la deuxième
 # $(3 \cdot 3 \cdot 32 + 1) \cdot 64 = 18\,496$, le classifieur $1600 \cdot 10 + 10 = 16\,010$.
 #
 # « CNN est calculé directement sur les images » : la première couche reçoit-elle l'image même ?
@@ -1727,30 +1729,17 @@ rows = [
         number(n, 0),
         spread(np.transpose(shown["svm"])[k]),
         spread(np.transpose(shown["cnn"])[k]),
-        number(np.min(shown["svm_seconds"], axis=0)[k], 1),
-        number(np.min(shown["cnn_seconds"], axis=0)[k], 1),
+        number(round(100 * (cnn_accuracy - svm)[k], 1) + 0, 1),
     )
     for k, n in enumerate(shown["sizes"])
 ]
-header = (
-    "images",
-    "HOG + SVM",
-    "petit réseau",
-    "secondes, HOG + SVM",
-    "secondes, réseau",
-)
-runtime.show_table(header, rows)
+runtime.show_table(("images", "HOG + SVM", "petit réseau", "avance"), rows)
 
 # %% [markdown]
-# La durée est celle de l'essai le plus court, extraction des HOG comprise. Avec toutes les images,
-# les trois essais du SVM sont le même calcul : leur écart type est nul. Qui est devant, et de
-# combien ?
+# L'avance, en points, est celle du réseau. Avec toutes les images, les trois essais du SVM sont le
+# même calcul : leur écart type est nul.
 
 # %%
-for n, value in zip(shown["sizes"], cnn_accuracy - svm):
-    print(
-        f"{number(n, 0)} images : {number(round(100 * value, 1) + 0, 1)} points pour le réseau"
-    )
 decided = curve.full is not None
 verdict("conv-unseen-data", svm[-1] if decided else None)
 # D'un demi-point au moins, à toutes les tailles ?
@@ -1759,12 +1748,26 @@ verdict("conv-manual-features", ahead if decided else None)
 
 # %% [markdown]
 # Jusqu'à dix mille images, les caractéristiques faites à la main font jeu égal ou un peu mieux ;
-# au-delà, le réseau prend l'avantage. Les durées aussi : avec cent images, HOG + SVM apprend en un
-# dixième de seconde, et le réseau, qui fait un millier de mises à jour quoi qu'il arrive, met
-# plusieurs centaines de fois plus ; avec soixante mille, les deux durées sont du même ordre. Les
-# réseaux à convolution lisaient déjà des chèques dans les années 1990 ; pour dominer la discipline,
-# en 2012, il leur a fallu davantage d'images et de calcul.
-#
+# au-delà, le réseau prend l'avantage. Et le temps ? Voici, en secondes, l'essai le plus court,
+# extraction des HOG comprise.
+
+# %%
+rows = [
+    (
+        number(n, 0),
+        number(np.min(shown["svm_seconds"], axis=0)[k], 1),
+        number(np.min(shown["cnn_seconds"], axis=0)[k], 1),
+    )
+    for k, n in enumerate(shown["sizes"])
+]
+runtime.show_table(("images", "HOG + SVM", "petit réseau"), rows)
+
+# %% [markdown]
+# Avec cent images, HOG + SVM apprend en un dixième de seconde, et le réseau, qui fait un millier de
+# mises à jour quoi qu'il arrive, met plusieurs centaines de fois plus ; avec soixante mille, les
+# deux durées sont du même ordre. Les réseaux à convolution lisaient déjà des chèques dans les
+# années 1990 ; pour dominer la discipline, en 2012, il leur a fallu davantage d'images et de
+# calcul.
 
 # %% [markdown]
 # ### Un réseau plus profond
@@ -2138,9 +2141,10 @@ EXERCISE_SAME.check(same_padding_solution)
 #
 # ### 5. Pour aller plus loin
 #
-# Écrivez un filtre qui répond aux diagonales, prédisez sa carte sur le pavillon, puis dessinez-la
-# avec `fast_conv2d(building, my_filter)` ; dans le livre, essayez-le aussi sur l'œil de chat de
-# l'explorateur. Et quel filtre, à lui seul, équivaut à deux moyennes 3 × 3 successives ?
+# Écrivez un filtre qui répond aux diagonales, prédisez sa carte sur le pavillon, puis calculez-la
+# par `fast_conv2d(building, my_filter)` et dessinez-la comme celles de la banque ; dans le livre,
+# essayez-le aussi sur l'œil de chat de l'explorateur. Et quel filtre, à lui seul, équivaut à deux
+# moyennes 3 × 3 successives ?
 #
 # <details>
 # <summary>Solution</summary>

@@ -335,10 +335,9 @@ times = seconds[64]
 verdict("layers-relu-fast", times["ReLU"] < min(times["sigmoïde"], times["tanh"]))
 
 # %% [markdown]
-# Vrai sur 64 bits. Sur 32, la précision des réseaux, l'écart se réduit ou s'annule selon la
-# machine : l'avantage tient à la bibliothèque autant qu'à la formule. Et il compte peu, l'essentiel
-# des opérations d'un réseau étant dans les sommes pondérées. La pente, elle, a une conséquence plus
-# grave.
+# Sur 32 bits, l'ordre dépend de la machine et de la bibliothèque. Et cet avantage compte peu :
+# l'essentiel des opérations d'un réseau est dans les sommes pondérées. La pente, elle, a une
+# conséquence plus grave.
 #
 # ### Le gradient qui s'évanouit
 #
@@ -376,6 +375,17 @@ STACKS = {"ReLU": (ops.relu, 2), "tanh": (ops.tanh, 1), "sigmoïde": (ops.sigmoi
 gradients = {name: stack_gradients(*stack) for name, stack in STACKS.items()}
 
 # %%
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def scientific(value):
+    """« 3 × 10⁻⁸ », ou « 2,5 » pour un nombre de taille ordinaire."""
+    if value == 0 or 0.1 < abs(value) < 1_000:
+        return number(value, 1)
+    digit, power = f"{value:.0e}".split("e")
+    return f"{digit} × 10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
 fig = figures.curves(
     gradients, xlabel="couche, depuis l'entrée", ylabel="gradient des poids"
 )
@@ -389,9 +399,8 @@ figures.show(
 )
 
 # %%
-for name, value in lost.items():
-    power = number(math.log10(value), 1)
-    print(f"{name} : gradient de la dernière couche / première : 10 puissance {power}")
+rows = [(name, scientific(value)) for name, value in lost.items()]
+runtime.show_table(("activation", "gradient, dernière couche / première"), rows)
 
 # %% [markdown]
 # Avec la sigmoïde, la première couche ne reçoit presque plus rien : un facteur quatre par couche,
@@ -490,8 +499,7 @@ for key, name in NAMES.items():
 #
 # Le document range parmi les qualités de ReLU la ***sparsité*** (ou parcimonie) : beaucoup de
 # sorties exactement nulles. Et parmi ses limites « la disparition du gradient pour les valeurs
-# négatives ». C'est exact, mais l'expression désigne deux choses : dans la section précédente, le
-# gradient fond avec la *profondeur* ; ici, la pente est nulle d'un seul coup, du côté négatif.
+# négatives » : la pente y serait nulle d'un seul coup, quelle que soit la profondeur.
 
 # %%
 verdict("layers-relu-vanishing", float(slope(ops.relu, line[line < 0]).max()))
@@ -518,7 +526,7 @@ for bias in (0.0, -100.0):
     _, (gradient, _) = value_and_grad(unit_loss, [weights, np.array(bias)])
     dead_gradient[bias] = np.abs(gradient).max()
     largest = french(round(float(dead_gradient[bias]), 3))
-    print(f"biais {french(bias)} : plus grand gradient d'un poids {largest}")
+    print(f"biais {french(bias)} : plus grand gradient {largest}")
 verdict("layers-dead-no-update", dead_gradient[-100.0])
 
 # %% [markdown]
@@ -582,7 +590,7 @@ rows = [
     (
         french(rate),
         percent(np.mean(shown["ReLU"]["always"][k])),
-        *(spread(shown[name]["accuracy"][k]) for name in SLOPES),
+        *(spread(shown[name]["accuracy"][k], 2) for name in SLOPES),
     )
     for k, rate in enumerate(shown["rates"])
 ]
@@ -606,12 +614,11 @@ verdict("layers-variants", survivors if decided else None)
 zeros = np.mean(shown["ReLU"]["negative"][0])
 print(f"sorties nulles, ReLU : {percent(zeros)}")
 verdict("layers-relu-sparsity", zeros)
-for name in SLOPES:
-    print(f"exactitude de validation, {name} : {spread(shown[name]['accuracy'][0])}")
 
 # %% [markdown]
 # La moitié des sorties sont nulles : la sparsité est là. Mais Leaky ReLU et ELU, qui n'annulent
-# rien, font jeu égal ; sur ces images, rien ne montre que l'exactitude lui doive quelque chose.
+# rien, font jeu égal à ce taux, sur la première ligne du tableau ; sur ces images, rien ne montre
+# que l'exactitude lui doive quelque chose.
 
 # %% [markdown]
 # ## Le sous-échantillonnage
@@ -795,7 +802,8 @@ def activations(model):
 
 # %% [markdown]
 # Quatre réseaux : avec ou sans sous-échantillonnage ; puis, pour finir, `Flatten` ou la moyenne de
-# chaque carte, dite ***moyenne globale***.
+# chaque carte, dite ***moyenne globale***. Comptons aussi leurs *activations*, les nombres que
+# rendent les couches : elles font la mémoire et le calcul.
 
 # %%
 designs = {
@@ -816,11 +824,9 @@ saved = (
 verdict("layers-pool-parameters", bool(saved > 0))
 
 # %% [markdown]
-# Une couche de sous-échantillonnage n'a aucun paramètre et n'en ôte à aucune convolution. Ce
-# qu'elle divise, ce sont les *activations*, les nombres que rendent les couches : la mémoire et le
-# calcul. Elle n'épargne des paramètres qu'à une couche dense placée après `Flatten`, qui reçoit un
-# vecteur plus court. C'est le cas du réseau que décrit le document : ils y sont divisés par douze.
-# Et « réduit la dimensionnalité de chaque carte » ?
+# Le réseau que décrit le document finit par `Flatten` : sa couche dense reçoit alors un vecteur
+# plus court, et le nôtre a ici douze fois moins de paramètres. Et « réduit la dimensionnalité de
+# chaque carte » ?
 
 # %%
 verdict("layers-pool-downsamples", rectified.size // pooled["max"].size)
@@ -860,6 +866,7 @@ moved = {name: [change(f, sample, p) for p in pixels] for name, f in POOLINGS.it
 fig = figures.curves(
     moved, x=pixels, xlabel="décalage (pixels)", ylabel="changement relatif"
 )
+fig.axes[0].set_ylim(0, 1.1)  # de la place pour la légende
 figures.show(
     fig,
     alt="Changement relatif de la sortie selon le décalage : pour un pixel, "
@@ -910,21 +917,23 @@ shown = pooling.values
 rows = [
     (
         name,
-        number(reducing_cnn(*VARIANTS[name]).count_params(), 0),
-        number(found["seconds"], 0),
-        *(spread(np.transpose(found["accuracy"])[SHIFTS.index(p)]) for p in (0, 1, 4)),
+        *(
+            spread(np.transpose(found["accuracy"])[SHIFTS.index(p)], 2)
+            for p in (0, 1, 4)
+        ),
     )
     for name, found in shown.items()
 ]
-header = (
-    "réseau",
-    "paramètres",
-    "secondes",
-    "intactes",
-    "décalées de 1",
-    "de 4 pixels",
-)
-runtime.show_table(header, rows)
+runtime.show_table(("réseau", "intactes", "décalées de 1", "de 4 pixels"), rows)
+costs = [
+    (
+        name,
+        number(reducing_cnn(*VARIANTS[name]).count_params(), 0),
+        number(found["seconds"], 0),
+    )
+    for name, found in shown.items()
+]
+runtime.show_table(("réseau", "paramètres", "secondes"), costs)
 
 # %% [markdown]
 # Qu'a perdu le maximum ? Comparons, avec `Flatten`, les images intactes. Puis voyons, décalage par
@@ -961,10 +970,8 @@ figures.show(
 # résiste mieux : à quatre pixels de décalage, elle passe devant. Aucune ne résiste tout à fait,
 # puisque le vêtement remplit l'image et que le décalage en coupe une partie.
 #
-# Relisez le tableau. Avec `Flatten`, le maximum coûte un point environ par rapport à l'absence de
-# réduction, qui a douze fois plus de paramètres ; il le regagne dès un pixel de décalage. Avec la
-# moyenne globale, il en fait gagner une dizaine. Une convolution de pas 2, plus rapide, tolère
-# moins bien ce petit décalage.
+# Relisez le premier tableau : avec la moyenne globale, le maximum fait gagner une dizaine de
+# points. Une convolution de pas 2, plus rapide, tolère moins bien un décalage d'un pixel.
 
 # %% [markdown]
 # ## Du tableau au vecteur
@@ -1008,9 +1015,6 @@ verdict("layers-flatten-global", local > 1)
 verdict("layers-dense-all", everywhere)
 
 # %% [markdown]
-# Si « linéaire » veut dire « en ligne », le document a raison ; « globale », non : c'est la couche
-# suivante, dense, qui rassemble tout.
-#
 # ### La couche dense
 #
 # Chaque neurone d'une ***couche dense*** calcule $y = w \cdot x + b$ : une somme pondérée de toutes
@@ -1062,14 +1066,13 @@ bias = bias + np.array([1, -1, 2, 0], dtype="float32")  # Keras part de biais nu
 dense.set_weights([weights, bias])
 by_hand = flat @ weights + bias
 theirs = ops.convert_to_numpy(dense(flat[None].astype("float32")))[0]
-print("à la main :", by_hand.round(3))
-print("Keras :    ", theirs.round(3))
+print("à la main :", french(by_hand.round(2).tolist()))
+print("Keras :    ", french(theirs.round(2).tolist()))
 verdict("layers-dense-affine", bool(np.allclose(theirs, flat @ weights, atol=1e-4)))
 assert np.allclose(theirs, by_hand, atol=1e-4)
 
 # %% [markdown]
-# Le document oublie le biais : la combinaison n'est pas linéaire mais *affine*. Quant à
-# l'activation qui suivrait toujours, Keras en met-il une de lui-même ?
+# Le neurone serait « suivi d'une fonction d'activation » : Keras en met-il une de lui-même ?
 
 # %%
 verdict("layers-dense-activation", dense.activation is not keras.activations.linear)
@@ -1084,9 +1087,10 @@ verdict("layers-dense-activation", dense.activation is not keras.activations.lin
 #
 # $$\mathrm{softmax}(z)_i = \frac{e^{z_i}}{\sum_l e^{z_l}}.$$
 #
-# Écrite telle quelle, la formule déborde : $e^{1000}$ n'est pas représentable. Or retrancher un
-# même nombre à tous les scores ne change pas le résultat, puisque le facteur $e^{-m}$ se
-# simplifie. On retranche donc le plus grand : il devient zéro et plus rien ne déborde.
+# Écrite telle quelle, la formule déborde : $e^{1000}$ n'est pas représentable, et le quotient de
+# deux infinis devient `nan` (*not a number*). Or retrancher un même nombre $m$ à tous les scores ne
+# change pas le résultat, puisque le facteur $e^{-m}$ se simplifie. On retranche donc le plus
+# grand : il devient zéro et plus rien ne déborde.
 
 
 # %%
@@ -1105,8 +1109,8 @@ z = np.array([2.0, 1.0, -1.0])
 with np.errstate(over="ignore", invalid="ignore"):
     for scale in (1, 1_000):
         print(f"scores {french((scale * z).tolist())}")
-        print("  la formule :", literal_softmax(scale * z).round(3))
-        print("  la nôtre :  ", softmax(scale * z).round(3))
+        print("  la formule :", french(literal_softmax(scale * z).round(3).tolist()))
+        print("  la nôtre :  ", french(softmax(scale * z).round(3).tolist()))
 verdict("layers-softmax-formula", bool(np.allclose(softmax(z), literal_softmax(z))))
 assert np.allclose(softmax(1000 * z), ops.softmax(1000 * z))
 
@@ -1117,13 +1121,13 @@ assert np.allclose(softmax(1000 * z), ops.softmax(1000 * z))
 
 # %%
 raised = softmax(z + np.array([1, 0, 0]))
-print("avant :", softmax(z).round(3), " après :", raised.round(3))
-print("un neurone seul :", softmax(z[:1]))
+print("avant :", french(softmax(z).round(3).tolist()))
+print("après :", french(raised.round(3).tolist()))
+print("un neurone seul :", french(softmax(z[:1]).tolist()))
 verdict("layers-softmax-each-neuron", bool(np.allclose(raised[1:], softmax(z)[1:])))
 
 # %% [markdown]
-# Le softmax est une fonction du vecteur entier ; c'est ce qui fait de ses sorties des probabilités,
-# positives et de somme 1.
+# C'est la division par cette somme qui fait des sorties des probabilités, positives et de somme 1.
 #
 # ### Ce que le softmax ne fait pas
 #
@@ -1201,8 +1205,8 @@ print("à la lettre :", literal)
 verdict("layers-ce-literal", bool(np.isfinite(literal)))
 
 # %% [markdown]
-# `nan` (*not a number*) : pour l'ordinateur, $0 \times (-\infty)$ n'a pas de valeur. La fonction
-# `xlogy` de SciPy applique la convention $0 \log 0 = 0$.
+# Pour l'ordinateur, $0 \times (-\infty)$ n'a pas de valeur. La fonction `xlogy` de SciPy applique
+# la convention $0 \log 0 = 0$.
 
 
 # %%
@@ -1301,11 +1305,15 @@ verdict(
 # %%
 z, truth = np.array([[0.0, 1000.0]]), np.array([[1.0, 0.0]])
 with np.errstate(divide="ignore"):
-    print("nos probabilités :   ", cross_entropy(truth, softmax(z))[0])
+    infinite = cross_entropy(truth, softmax(z))[0]
 bounded = ops.categorical_crossentropy(truth, softmax(z))
 exact = ops.categorical_crossentropy(truth, z, from_logits=True)
-print("Keras, probabilités :", ops.convert_to_numpy(bounded)[0].round(2))
-print("Keras, scores :      ", ops.convert_to_numpy(exact)[0])
+rows = [
+    ("nos probabilités", "infinie" if np.isinf(infinite) else number(infinite)),
+    ("Keras, probabilités", number(float(bounded[0]))),
+    ("Keras, scores", number(float(exact[0]), 0)),
+]
+runtime.show_table(("à partir de", "entropie croisée"), rows)
 
 # %% [markdown]
 # Seuls les scores donnent la vraie perte, 1000. Bornées à $10^{-7}$, les probabilités la plafonnent
@@ -1376,25 +1384,30 @@ def tiny_network():
 
 
 class Witness(keras.callbacks.Callback):
-    """Note le nombre de mises à jour à la fin de chaque époque."""
+    """Note le nombre de mises à jour depuis le début, à la fin de chaque époque."""
+
+    def __init__(self):
+        super().__init__()
+        self.updates = []
 
     def on_epoch_end(self, epoch, logs=None):
-        updates = int(ops.convert_to_numpy(self.model.optimizer.iterations))
-        print(f"époque {epoch + 1} : {updates} mises à jour depuis le début")
+        self.updates.append(int(ops.convert_to_numpy(self.model.optimizer.iterations)))
 
 
 # %%
-model = tiny_network()
+model, witness = tiny_network(), Witness()
 model.fit(
     x_train[:100],
     y_train[:100],
     batch_size=32,
     epochs=3,
     verbose=0,
-    callbacks=[Witness()],
+    callbacks=[witness],
 )
-updates = int(ops.convert_to_numpy(model.optimizer.iterations)) // 3
-verdict("layers-one-pass-per-epoch", updates)
+runtime.show_table(
+    ("époque", "mises à jour depuis le début"), enumerate(witness.updates, start=1)
+)
+verdict("layers-one-pass-per-epoch", witness.updates[-1] // 3)
 
 # %% [markdown]
 # Quatre par époque, $\lceil 100/32 \rceil$ ; le dernier lot n'a que quatre images. « L'ensemble
@@ -1440,13 +1453,11 @@ model(x_train[:8])
 model(x_train[8:16])
 after = [ops.convert_to_numpy(weight) for weight in model.weights]
 unchanged = all((b == a).all() for b, a in zip(before, after))
-print(f"biais de départ : {np.unique(before[1])}")
+print(f"plus grand biais de départ : {french(float(np.abs(before[1]).max()))}")
 verdict("layers-initialised-in-forward", not unchanged)
 
 # %% [markdown]
-# Les poids sont tirés *une fois*, dès que la couche connaît la taille de son entrée : ici à la
-# construction, sinon au premier appel. Les biais partent de zéro. La passe avant lit les poids, la
-# mise à jour les écrit.
+# La passe avant lit les poids, la mise à jour les écrit.
 #
 # ### Ce que l'on minimise
 #
@@ -1490,10 +1501,9 @@ print(f"part des pas où le taux d'erreur ne bouge pas : {percent(flat_share)}")
 verdict("layers-minimise-error", bool(flat_share < 0.5))
 
 # %% [markdown]
-# L'erreur est un escalier : son gradient est nul presque partout et ne dit pas où aller. On
-# minimise donc une perte lisse, en espérant que l'erreur suive. Elle suit d'ordinaire, pas
-# toujours : nous verrons plus bas une perte de validation remonter de plus de moitié sans que
-# l'exactitude bouge, ou presque.
+# Un gradient nul ne dit pas où aller : on minimise la perte, en espérant que l'erreur suive. Elle
+# suit d'ordinaire, pas toujours : nous verrons plus bas une perte de validation remonter de plus de
+# moitié sans que l'exactitude bouge, ou presque.
 #
 # ### La rétropropagation
 #
@@ -1657,9 +1667,9 @@ for name, automatic in zip(parameters, theirs):
         ]
     )
     rows.append(
-        (f"`{name}`", str(ours[name].shape), *(f"{gap:.0e}" for gap in gaps[-1]))
+        (f"`{name}`", str(ours[name].shape), *(scientific(gap) for gap in gaps[-1]))
     )
-header = ("paramètre", "forme", "écart, différences finies", "écart, Keras")
+header = ("paramètre", "forme", "différences finies", "Keras")
 runtime.show_table(header, rows)
 verdict("layers-backpropagation", bool(np.max(gaps) < 1e-4))
 
@@ -1680,7 +1690,8 @@ def weighted_output(image):
 
 
 _, automatic = value_and_grad(weighted_output, image)
-print(f"écart : {np.abs(exact - automatic).max() / np.abs(exact).max():.0e}")
+gap = np.abs(exact - automatic).max() / np.abs(exact).max()
+print(f"écart avec Keras : {scientific(gap)}")
 assert np.allclose(exact, automatic, atol=1e-3)
 
 # %% [markdown]
@@ -1895,12 +1906,12 @@ def keras_descend(optimizer, updates, start=(-4.0, 1.0)):
     return np.array(path)
 
 
+rows = []
 for name, (_, rate, optimizer) in RULES.items():
     theirs = keras_descend(optimizer(learning_rate=rate), 40)
     assert np.allclose(paths[name], theirs, atol=1e-2), name
-    print(
-        f"{name} : écart de {np.abs(paths[name] - theirs).max():.0e} en 40 mises à jour"
-    )
+    rows.append((name, scientific(np.abs(paths[name] - theirs).max())))
+runtime.show_table(("optimiseur", "plus grand écart en 40 mises à jour"), rows)
 
 # %% [markdown]
 # ### Le taux d'apprentissage
@@ -1910,11 +1921,11 @@ for name, (_, rate, optimizer) in RULES.items():
 # suit, lentement. Vérifions de part et d'autre, après cent mises à jour.
 
 # %%
+rows = []
 for rate in (0.001, 0.018, 0.019, 0.021):
     u, v = descend(sgd, rate, 100)[-1]
-    print(
-        f"taux {french(rate)} : u = {number(u)}, |v| = 10 puissance {number(math.log10(abs(v)), 0)}"
-    )
+    rows.append((french(rate), number(u), scientific(abs(v))))
+runtime.show_table(("taux", "u", "valeur absolue de v"), rows)
 assert abs(descend(sgd, 0.019, 100)[-1, 1]) < 1e-3
 assert abs(descend(sgd, 0.021, 100)[-1, 1]) > 1e3
 
@@ -2237,11 +2248,15 @@ pairs = off_diagonal + off_diagonal.T
 order = sorted(
     ((i, j) for j in range(10) for i in range(j)), key=lambda pair: -pairs[pair]
 )
-for i, j in order[:5]:
-    share = percent(pairs[i, j] / off_diagonal.sum())
-    print(
-        f"{class_names[i]} et {class_names[j]} : {pairs[i, j]} erreurs, {share} du total"
+rows = [
+    (
+        f"{class_names[i]} et {class_names[j]}",
+        pairs[i, j],
+        percent(pairs[i, j] / off_diagonal.sum()),
     )
+    for i, j in order[:5]
+]
+runtime.show_table(("confusion", "erreurs", "part du total"), rows)
 
 # %% [markdown]
 # Le ***rappel*** d'une classe est la part de ses images retrouvées, sur la diagonale. Regardons
@@ -2311,7 +2326,7 @@ print(f"erreur de calibration : {percent(cold, 1)}, puis {percent(warm, 1)}")
 # %% [markdown]
 # Tel quel, le réseau est trop sûr de lui : entre 80 et 90 % de confiance annoncée, il a raison
 # moins de huit fois sur dix. Une seule température, choisie sur la validation, divise l'erreur de
-# calibration par presque cinq, sans changer une seule réponse ([Guo et al.,
+# calibration par cinq environ, sans changer une seule réponse ([Guo et al.,
 # 2017](https://arxiv.org/abs/1706.04599)).
 
 # %% [markdown]
@@ -2431,12 +2446,11 @@ figures.show(
 val_accuracy = np.mean(
     [run["curves"]["val_accuracy"] for run in shown["aucun"]], axis=0
 )
-for epoch in (turn, len(validation)):
-    k = epoch - 1
-    print(
-        f"époque {epoch}, validation : perte {number(validation[k])}, "
-        f"exactitude {number(val_accuracy[k], 3)}"
-    )
+rows = [
+    (epoch, number(validation[epoch - 1]), number(val_accuracy[epoch - 1], 3))
+    for epoch in (turn, len(validation))
+]
+runtime.show_table(("époque", "perte de validation", "exactitude"), rows)
 decided = overfitting.full is not None
 falls = np.mean(curves["loss"], axis=0)[-1] < 0.5 * np.mean(curves["loss"], axis=0)[0]
 verdict("layers-ce-decreases", bool(falls) if decided else None)
@@ -2460,16 +2474,22 @@ def validation_accuracy(name, curves):
 rows = [
     (
         name,
-        number(np.mean([len(run["curves"]["loss"]) for run in runs]), 0),
-        spread([run["train"] for run in runs]),
         spread([validation_accuracy(name, run["curves"]) for run in runs]),
         spread([run["test"] for run in runs]),
+    )
+    for name, runs in shown.items()
+]
+runtime.show_table(("remède", "validation", "test"), rows)
+rows = [
+    (
+        name,
+        number(np.mean([len(run["curves"]["loss"]) for run in runs]), 0),
+        spread([run["train"] for run in runs]),
         spread([run["test_loss"] for run in runs], 2),
     )
     for name, runs in shown.items()
 ]
-header = ("remède", "époques", "entraînement", "validation", "test", "perte, test")
-runtime.show_table(header, rows)
+runtime.show_table(("remède", "époques", "entraînement", "perte de test"), rows)
 
 # %%
 fig = figures.curves(
@@ -2501,7 +2521,7 @@ figures.show(
 # d'après elle que l'on choisit.
 #
 # La pénalité L2 ne figure pas sur le dessin : Keras l'ajoute à la perte qu'il affiche, même sur la
-# validation, et les courbes ne se compareraient pas. La dernière colonne du tableau ne contient que
+# validation, et les courbes ne se compareraient pas. La perte de test du tableau ne contient que
 # l'entropie croisée.
 #
 # ### Le meilleur réseau du chapitre
@@ -2613,10 +2633,8 @@ truth, answers = rng.integers(10, size=1000), rng.integers(10, size=(100, 1000))
 right = answers == truth
 first, second = right[:, :500].mean(axis=1), right[:, 500:].mean(axis=1)
 chosen = first.argmax()
-print(
-    f"le meilleur sur cent : {percent(first[chosen], 1)} ; sur d'autres images : "
-    f"{percent(second[chosen], 1)}"
-)
+print(f"le meilleur sur cent : {percent(first[chosen], 1)}")
+print(f"le même, sur d'autres images : {percent(second[chosen], 1)}")
 
 # %% [markdown]
 # Le hasard, choisi parmi cent, paraît meilleur que le hasard. C'est pourquoi les réglages de ce
@@ -2802,13 +2820,12 @@ figures.show(
 
 # %%
 known_confidence = probabilities.max(axis=1)
-print(
-    f"confiance médiane sur les images de test : {percent(np.median(known_confidence))}"
-)
-print(f"confiance moyenne sur ces cinq images : {percent(q.max(axis=1).mean())}")
-print(
-    f"la même, à la température {number(warm)} : {percent(cooled.max(axis=1).mean())}"
-)
+rows = [
+    ("de test (médiane)", percent(np.median(known_confidence))),
+    ("ces cinq images (moyenne)", percent(q.max(axis=1).mean())),
+    (f"les mêmes, température {number(warm)}", percent(cooled.max(axis=1).mean())),
+]
+runtime.show_table(("images", "confiance"), rows)
 
 # %% [markdown]
 # Le softmax répartit la probabilité entre les dix classes connues : « aucune d'elles » n'existe
@@ -3013,7 +3030,7 @@ assert np.isclose(loss_solution(z, labels), ops.convert_to_numpy(theirs), atol=1
 # Non. L'exactitude d'entraînement est mesurée pendant l'époque, avec la moitié des valeurs mises à
 # zéro et des poids encore en train de changer ; celle de validation l'est à la fin, sans abandon.
 # Remesurée après coup, sans abandon, celle d'entraînement est d'ordinaire la plus haute : c'est ce
-# que fait la colonne « entraînement » du tableau des remèdes.
+# que fait la colonne « entraînement » des remèdes.
 #
 # </details>
 #
