@@ -1159,8 +1159,8 @@ def draw_borders(ax, borders, gap):
             lw=1,
             zorder=1,
         )
-        ax.text(radius, -0.05, name, rotation=90, ha="center", va="top", fontsize=11)
-    ax.set(aspect="equal", xlim=(-0.05, 1.6), ylim=(-0.55, 1.6))
+        ax.text(radius, -0.05, name, rotation=90, ha="center", va="top", fontsize=13)
+    ax.set(aspect="equal", xlim=(-0.05, 1.6), ylim=(-0.6, 1.55))
     ax.axis("off")
 
 
@@ -2138,7 +2138,7 @@ for loss, found in tuning.values.items():
     tried = " ; ".join(written_setting(setting) for setting in found["values"])
     rates = " ; ".join(number(rate) for rate in found["tar"])
     rows.append((loss, tried, rates, written_setting(best) + mark))
-runtime.show_table(("perte", "réglages", "FAR 0,1 %", "le meilleur"), rows)
+runtime.show_table(("perte", "réglages", "TAR à FAR 0,1 %", "le meilleur"), rows)
 
 # %% [markdown]
 # Le réglage compte plus que la perte. Sans marge, le TAR passe de 0,48, à l'échelle 16, à 0,93, à
@@ -2236,8 +2236,8 @@ show_roc(drawn.values, ROC_METHODS, "visages dessinés")
 
 # %% [markdown]
 # Les pixels et l'ACP restent loin dessous ; ArcFace est au-dessus du softmax sur toute la courbe.
-# Qui gagne, et l'écart dépasse-t-il le bruit ? Chaque ligne donne ce qu'ArcFace gagne (ou perd),
-# apparié, avec son intervalle à 95 %.
+# Qui gagne, et l'écart dépasse-t-il le bruit ? Chaque ligne donne le gain d'ArcFace, apparié, avec
+# son intervalle à 95 %.
 
 
 # %%
@@ -2258,7 +2258,7 @@ def show_duels(runs, key, shared=0.0, reference="ArcFace"):
         winner = reference if mean > 0 else method
         word = "—" if not known else winner if abs(mean) > half else "égalité"
         rows.append((method, signed(mean), interval, word))
-    runtime.show_table(("contre", f"{reference} gagne", "intervalle", "gagnant"), rows)
+    runtime.show_table(("contre", "gain", "intervalle", "gagnant"), rows)
 
 
 show_duels(drawn.values, "tar01")
@@ -2310,26 +2310,6 @@ runtime.show_table(
 # 3,1 % des paires différentes. Trente personnes ne suffisent pas à le fixer, même quand la perte
 # est bonne.
 #
-# Que vaut la mesure d'un seul test ? Voici, pour la première répétition, les intervalles du
-# bootstrap.
-
-
-# %%
-def show_intervals(runs):
-    """Première répétition : intervalles à 95 % de l'AUC et du TAR à FAR 1 %."""
-    rows = []
-    for method, found in runs.items():
-        ends = [found["interval"][0][key] for key in ("auc", "tar1")]
-        rows.append((method, *(f"{number(a, 3)} à {number(b, 3)}" for a, b in ends)))
-    runtime.show_table(("méthode", "AUC, intervalle", "FAR 1 %, intervalle"), rows)
-
-
-show_intervals(drawn.values)
-
-# %% [markdown]
-# Avec soixante personnes, l'intervalle du TAR est large de cinq à sept centièmes pour les pixels,
-# l'ACP, le hasard et le softmax ; tout près de 1, il est plus court.
-#
 # ### Sur ORL
 #
 # Vingt personnes servent à l'apprentissage, cinq à la validation, quinze au test, et l'on
@@ -2370,10 +2350,22 @@ show_duels(orl.values, "auc", ORL_SHARED)
 # Égalité, donc : entre les pertes, avec l'ACP et avec les pixels ; seuls le réseau au hasard et, de
 # justesse, SphereFace sont distancés. La marge, qui comptait sur 120 personnes dessinées, ne se
 # voit plus : ArcFace et la même tête sans marge ont la même AUC, à un millième près. Vingt
-# personnes d'entraînement, c'est quatre mille fois moins que dans l'article. Voici encore les
-# intervalles par personne, pour le premier tirage.
+# personnes d'entraînement, c'est quatre mille fois moins que dans l'article.
+#
+# Que vaut la mesure d'un seul test ? Voici les intervalles du bootstrap, par personne, pour le
+# premier tirage.
+
 
 # %%
+def show_intervals(runs):
+    """Premier tirage : intervalles à 95 % de l'AUC et du TAR à FAR 1 %."""
+    rows = []
+    for method, found in runs.items():
+        ends = [found["interval"][0][key] for key in ("auc", "tar1")]
+        rows.append((method, *(f"{number(a, 3)} à {number(b, 3)}" for a, b in ends)))
+    runtime.show_table(("méthode", "AUC, intervalle", "FAR 1 %, intervalle"), rows)
+
+
 show_intervals(orl.values)
 
 # %% [markdown]
@@ -2759,8 +2751,8 @@ show_measures(heads, VERIFICATION)
 show_duels(heads, "tar01", reference="tête entière")
 
 # %% [markdown]
-# Égalité : ne montrer à chaque pas qu'une partie des classes ne se paie pas, ici, en qualité. Les
-# auteurs l'annoncent, à une tout autre échelle.
+# Égalité (le gain est celui de la tête entière) : ne montrer à chaque pas qu'une partie des
+# classes ne se paie pas, ici, en qualité. Les auteurs l'annoncent, à une tout autre échelle.
 #
 # ### L'architecture
 #
