@@ -372,7 +372,15 @@ def base_network(input_shape, dropout=0.1):
 
 
 base = base_network(INPUT_SHAPE)
-base.summary(line_length=70)
+rows = [
+    (
+        type(layer).__name__,
+        " × ".join(map(str, layer.output.shape[1:])),
+        number(layer.count_params(), 0),
+    )
+    for layer in base.layers
+]
+runtime.show_table(("couche", "sortie", "poids"), rows)
 
 # %%
 flat = base.get_layer("flatten").output
