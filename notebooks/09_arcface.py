@@ -162,7 +162,7 @@ a, b = (
 )
 cosines = np.sum(a * b, axis=1)
 gap = np.abs(np.sum((a - b) ** 2, axis=1) - (2 - 2 * cosines)).max()
-print(f"plus grand écart à 2 − 2 cos : {gap:.0e}")
+print(f"plus grand écart à 2 − 2 cos : {number(1e6 * gap, 1)} millionième")
 assert gap < 1e-5
 
 # %% [markdown]
@@ -306,12 +306,11 @@ verdict("arcface-doc-theta", theta)
 x, w = on_circle([0, 1, 2, 3]), on_circle([20, 23, 25, 22])
 margins = (0.0, 0.5, 1.0, 3.0)
 values = [float(document_loss(x, w, margin=m)) for m in margins]
-print("m = 0, 0,5, 1, 3 : pertes", " ; ".join(number(value, 4) for value in values))
+for margin, value in zip(margins, values):
+    print(f"m = {number(margin, 1)} : perte {number(value, 4)}")
 verdict("arcface-doc-margin", bool(np.ptp(values) > 1e-3))
 
 # %% [markdown]
-# La marge, raison d'être d'ArcFace, n'a **aucun effet**.
-#
 # **Le softmax.** Il devrait porter sur les classes. Mais `cosine_similarity` rend un nombre par
 # exemple : le softmax compare les exemples du lot entre eux. Pis : cette moyenne est la plus petite
 # quand tous les angles sont *égaux*. Donnons-lui des plongements parfaits, égaux à leur cible, puis
@@ -325,17 +324,17 @@ print("parfait : {} ; pire : {} ; log 8 = {}".format(*shown))
 verdict("arcface-doc-softmax", bool(worst > perfect + 1e-3))
 
 # %% [markdown]
-# Même perte, $\log 8$, pour le meilleur réseau et pour le pire. Aucun réseau ne peut descendre plus
-# bas : il suffit de répondre n'importe quoi, pourvu que tous les angles soient égaux.
+# Aucun réseau ne peut descendre sous $\log 8$, et il suffit, pour l'atteindre, de répondre
+# n'importe quoi, pourvu que tous les angles soient égaux.
 #
 # **Les scores.** Le softmax porte sur $64\,\theta$ et non sur $64 \cos\theta$ : un plus grand angle
 # donne un plus grand score. De plus, le code calcule une probabilité, puis son logarithme, au lieu
 # des deux ensemble. Entre un angle nul et un angle plat, l'écart des scores vaut $64\pi$, environ
-# 200 : l'exponentielle tombe à zéro, et le logarithme de zéro est infini.
+# 200 : l'exponentielle tombe à zéro, et le logarithme de zéro est infini (`inf`).
 
 # %%
 infinite = float(document_loss(on_circle([0, 180]), on_circle([0, 0])))
-print("un exemple bien placé, un autre à l'opposé :", infinite)
+print("un exemple bien placé, un autre à l'opposé : perte", infinite)
 assert np.isinf(infinite)
 
 # %% [markdown]
@@ -347,7 +346,7 @@ assert np.isinf(infinite)
 x = np.eye(4, dtype="float32")[:2]
 y = np.float32([[1, 0, 0, 0], [1, 1, 0, 0]])  # confondu avec x, puis à 45 degrés
 _, gradient = value_and_grad(lambda t: document_loss(t, y), x)
-print("gradient du premier exemple :", gradient[0])
+print("gradient du premier exemple :", *gradient[0])
 verdict("arcface-doc-acos", bool(np.isfinite(gradient).all()))
 
 # %%
@@ -385,8 +384,8 @@ print(f"« cosinus » de {number(first.min())} à {number(first.max())}")
 verdict("arcface-doc-labels", bool(np.abs(first - second).max() > 1e-4))
 
 # %% [markdown]
-# Les deux étiquetages donnent exactement le même résultat. Compilons enfin, comme le document, et
-# entraînons un pas ; une couche dense tient lieu de ResNet-50.
+# Compilons enfin, comme le document, et entraînons un pas ; une couche dense tient lieu de
+# ResNet-50.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -399,8 +398,8 @@ print(f"poids encore finis : {percent(alive)}")
 verdict("arcface-doc-fit", bool(alive == 1))
 
 # %% [markdown]
-# En un pas, sans message, tous les poids sont perdus. L'auteur du document ne pouvait pas le voir :
-# son code s'arrête à `summary()`, il n'entraîne rien.
+# Et cela sans aucun message. L'auteur du document ne pouvait pas le voir : son code s'arrête à
+# `summary()`, il n'entraîne rien.
 #
 # Ce qu'il faut rétablir : une **matrice de classes**, un vrai cosinus, un softmax **sur les
 # classes**, une marge sur la **seule vraie classe**, et pas d'arc cosinus à dériver.
@@ -567,7 +566,7 @@ class ArcFace(MarginLogits):
 #
 # $$t = \lVert x \rVert\, \frac{\lambda \cos\theta + \psi(\theta)}{1 + \lambda}$$
 #
-# avec $\lambda$ qui descend, de 1 000 à 5 dans le code des auteurs, sans atteindre zéro.
+# avec $\lambda$ qui descend, de 1000 à 5 dans le code des auteurs, sans atteindre zéro.
 # $\cos(m\theta)$ est un polynôme du cosinus : $\cos 2\theta = 2\cos^2\theta - 1$, et ainsi de
 # suite. Toujours pas d'arc cosinus.
 
@@ -676,13 +675,13 @@ for loss in ("ArcFace", "CosFace", "SphereFace"):
     gaps = [max(worst_gap(loss, *t, where) for t in tried) for where in (inner, ends)]
     assert gaps[0] < 1e-5
     assert gaps[1] < 1e-3
-    rows += [[loss, len(tried), *(f"{gap:.0e}".replace("e-0", "e−") for gap in gaps)]]
+    rows += [[loss, len(tried), *(number(1e6 * gap, 1) for gap in gaps)]]
 runtime.show_table(("perte", "réglages", "de 1 à 179°", "à 0 et 180°"), rows)
 
 # %% [markdown]
-# L'écart, divisé par l'échelle, est celui des arrondis. Aux deux bouts, ArcFace en perd un peu
-# plus : près de 0, un cosinus en `float32` ne distingue plus les angles au-dessous d'un
-# cinquantième de degré.
+# L'écart, divisé par l'échelle et compté en millionièmes, est celui des arrondis. Aux deux bouts,
+# celui d'ArcFace est plus grand : près de 0, un cosinus en `float32` ne distingue plus les angles
+# au-dessous d'un cinquantième de degré.
 #
 # Et sans marge ? La couche doit redonner un softmax à l'échelle, ce que le document appelle « une
 # variante ».
@@ -777,9 +776,8 @@ verdict("arcface-inference", bool(kept))
 verdict("arcface-model", bool(shared))
 
 # %% [markdown]
-# ArcFace n'est donc pas un modèle, mais une façon d'entraîner le modèle que l'on veut. Enregistrons
-# le réseau d'entraînement, relisons-le, et comparons ; puis donnons à la tête des plongements en
-# demi-précision.
+# Enregistrons le réseau d'entraînement, relisons-le, et comparons ; puis donnons à la tête des
+# plongements en demi-précision.
 
 
 # %%
@@ -795,9 +793,8 @@ batch = rng.random((4, 28, 23, 1)).astype("float32"), np.array([0, 3, 7, 999])
 again = reload(trained)
 gap = float(ops.max(ops.abs(again(batch) - trained(batch))))
 half = ArcFace(5)(ops.cast(embeddings, "float16"), labels)
-print(
-    f"écart après relecture : {gap:.0e} ; sortie : {ops.convert_to_numpy(half).dtype}"
-)
+print(f"écart après relecture : {number(gap)}")
+print(f"sortie : {ops.convert_to_numpy(half).dtype}")
 assert gap < 1e-4
 
 # %% [markdown]
@@ -888,18 +885,17 @@ print(f"distance moyenne au centre : {first}, puis {last}")
 verdict("arcface-center", bool(distances[-1] < distances[0] / 10))
 
 # %% [markdown]
-# Elle converge. Seule, elle mettrait tous les points au même endroit, d'où le softmax qui les
-# sépare.
+# Seule, elle mettrait tous les points au même endroit, d'où le softmax qui les sépare.
 #
-# La **perte par triplets**, celle de FaceNet, s'étudie au [chapitre 10](10_siamese.ipynb). Sans
-# matrice de classes, elle compare les exemples d'un lot entre eux : une ancre, une positive (même
-# personne), une négative. Prises au hasard, presque toutes les négatives sont vite satisfaites.
-# FaceNet les choisit donc *semi-difficiles* : plus loin de l'ancre que la positive, mais encore
-# dans la marge. Pour chaque paire positive du lot, nous prenons la plus proche de celles qui sont
-# plus loin ; à défaut, la plus lointaine de toutes.
+# La **perte par triplets**, celle de FaceNet, n'a pas de matrice de classes : dans un lot, elle
+# demande à chaque image, l'ancre, d'être plus près d'une image de la même personne que d'une autre,
+# avec une marge. Le [chapitre 10](10_siamese.ipynb) l'explique, et choisit cette autre par la même
+# règle, dite semi-difficile : la plus proche de celles qui sont plus loin ; à défaut, la plus
+# lointaine.
 
 
-# %%
+# %% tags=["hide-input"] cellView="form"
+# @title La perte par triplets, comme au chapitre 10
 def semi_hard(squared, negative):
     """Carré de la distance à la négative choisie, pour chaque ancre et chaque positive : (n, n)."""
     away = squared[:, None, :]  # (ancre, positive, négative)
@@ -940,9 +936,6 @@ print(f"perte {number(value, 3)}, plus grand gradient {number(largest, 3)}")
 verdict("arcface-facenet", bool(largest > 0))
 
 # %% [markdown]
-# Non : la différence des distances dépasse la marge, cela lui suffit. Elle n'impose qu'un ordre ;
-# au-delà, elle ne maximise ni ne minimise rien.
-#
 # ## Ce que fait la marge
 #
 # ### Le score de la vraie classe
@@ -985,10 +978,10 @@ figures.show(
 )
 
 # %% [markdown]
-# Toutes descendent sans jamais remonter. CosFace est la courbe sans marge, abaissée partout
-# d'autant. ArcFace est la même courbe glissée vers la gauche : l'exemple est noté comme s'il était
-# 28,6 degrés (0,5 radian) plus loin. Le petit saut, vers 151 degrés, est la branche au-delà de
-# $\pi$. SphereFace ne change rien à l'angle nul, et punit de plus en plus : jusqu'à −7.
+# Aucune ne remonte. CosFace est la courbe sans marge, abaissée partout d'autant. ArcFace est la
+# même courbe glissée vers la gauche : l'exemple est noté comme s'il était 28,6 degrés (0,5 radian)
+# plus loin. Le petit saut, vers 151 degrés, est la branche au-delà de $\pi$. SphereFace ne change
+# rien à l'angle nul, et punit de plus en plus : jusqu'à −7.
 #
 # Vérifions. Si la marge est additive sur l'angle, l'écart entre l'angle et celui que note ArcFace
 # est constant ; si elle l'est sur le cosinus, c'est l'écart des cosinus.
@@ -1057,11 +1050,13 @@ def draw_turn(sample):
         x, y = np.cos(np.radians(place)), np.sin(np.radians(place))
         style = {"marker": figures.MARKERS[i], "color": figures.COLOURS[i], "ms": 9}
         circle.plot((0, x), (0, y), **style, markevery=[1])
+        if name == "x":  # son nom est à l'intérieur, à côté du trait
+            x, y = 0.6 * on_circle(place - 16)[0]
         circle.text(1.25 * x, 1.25 * y, name, ha="center", va="center", weight="bold")
     turn = range(361)
     for margin, look in ((0, "C0-"), (0.5, "C3--")):
         value = true_probability(sample, margin)
-        label = f"m = {figures.number(margin, 1)} : {figures.number(value)}"
+        label = f"m = {'0,5' if margin else '0'} : {figures.number(value)}"
         curve.plot(turn, true_probability(turn, margin), look, label=label)
         curve.plot(sample, value, look[:2] + "o")
     curve.set(title="probabilité de la classe 1", xlabel="position de x (degrés)")
@@ -1085,9 +1080,8 @@ figures.animate(
 
 # %% [markdown]
 # La courbe avec marge passe sous l'autre : l'échantillon doit venir plus près de son centre pour
-# atteindre la même probabilité. À mi-chemin des deux centres, elle vaut un demi sans marge, bien
-# moins avec. La petite marche près de 270° est l'endroit où θ₁ + m passe 180° et où l'autre formule
-# prend le relais.
+# atteindre la même probabilité. La petite marche près de 270° est l'endroit où θ₁ + m passe 180° et
+# où l'autre formule prend le relais.
 #
 # Dans l'explorateur, les traits qui coupent le cercle sont les frontières : chaque arc contient les
 # échantillons que gagne une classe quand elle est la vraie. L'espace entre les deux arcs, du côté
@@ -1165,8 +1159,8 @@ def draw_borders(ax, borders, gap):
             lw=1,
             zorder=1,
         )
-        ax.text(radius, -0.05, name, rotation=90, ha="center", va="top", fontsize=11)
-    ax.set(aspect="equal", xlim=(-0.05, 1.6), ylim=(-0.55, 1.6))
+        ax.text(radius, -0.05, name, rotation=90, ha="center", va="top", fontsize=13)
+    ax.set(aspect="equal", xlim=(-0.05, 1.6), ylim=(-0.6, 1.55))
     ax.axis("off")
 
 
@@ -1415,9 +1409,7 @@ runtime.show_table(
 )
 
 shares = [run["accuracy"] for run in grid.values["runs"]]
-low = grid.values["runs"][int(np.argmin(shares))]
 print(f"exactitude de test : de {percent(min(shares))} à {percent(max(shares))}")
-print(f"la plus basse : s = {number(low['scale'], 0)}, m = {number(low['margin'])}")
 
 # %% [markdown]
 # L'exactitude ne voit presque rien : tous ces réglages reconnaissent les personnes connues. Les
@@ -1548,16 +1540,15 @@ lower = warm_up.full and np.less(*map(along_the_way, plain_recipes))
 verdict("arcface-sphereface-stability", lower if lower is None else bool(lower.all()))
 
 # %% [markdown]
-# Oui : avec sa marge entière dès le départ, SphereFace apprend plus lentement, et finit plus bas.
-# Mais son recuit, qui fait partie de la méthode, la met au niveau d'ArcFace, avec le plus petit
-# rapport d'angles des six.
+# Ce recuit fait partie de la méthode : avec lui, SphereFace a même le plus petit rapport d'angles
+# des six.
 #
 # ## Le modèle du document
 #
 # Le document prend ResNet-50 sans sa tête, une moyenne globale, et une couche dense de 512 nombres.
 # Il ajoute qu'ArcFace « peut donc être utilisé avec divers backbones », c'est-à-dire divers réseaux
-# de base. Une fonction suffit : le backbone est son argument. Nous le construisons avec des poids
-# au hasard, car seuls les comptes nous intéressent ici.
+# de base. Une fonction suffit : le réseau de base est son argument. Nous le construisons avec des
+# poids au hasard, car seuls les comptes nous intéressent ici.
 
 
 # %%
@@ -1609,25 +1600,25 @@ rows = [
     (name, number(total / 1e6, 1), number(dense / 1e6, 1), number(work / 1e9, 1))
     for name, (_, dense, total, work) in sizes.items()
 ]
-runtime.show_table(("backbone", "poids (M)", "dont plongement", "calculs (G)"), rows)
+runtime.show_table(
+    ("réseau de base", "poids (M)", "dont plongement", "calculs (G)"), rows
+)
 
 # %% [markdown]
 # « Calculs » : les milliards de multiplications-additions pour une image de 224 × 224. Les trois
-# backbones donnent des plongements de même longueur : la suite ne voit pas la différence. Comptons
+# réseaux donnent des plongements de même longueur : la suite ne voit pas la différence. Comptons
 # les paramètres du réseau du document.
 
 # %%
 width, dense, total, _ = sizes["ResNet-50"]
 assert total == 24_636_800
-print(
-    f"{number(total, 0)} paramètres, dont {number(total - dense, 0)} pour le backbone"
-)
+print(f"{number(total, 0)} paramètres, dont {number(total - dense, 0)} pour le réseau")
 verdict("arcface-embedding", width)
 verdict("arcface-backbones", [size[0] for size in sizes.values()])
 
 # %% [markdown]
 # Le code du document télécharge les poids appris sur ImageNet : le fichier a 94 765 736 octets.
-# Quatre octets par paramètre du backbone devraient l'expliquer.
+# Quatre octets par paramètre de ce réseau devraient l'expliquer.
 
 # %%
 stored = 4 * (total - dense)
@@ -1637,9 +1628,9 @@ print(
 verdict("arcface-download", stored)
 
 # %% [markdown]
-# Le reste est l'emballage du format HDF5, noms et attributs compris. Ces poids connaissent mille
-# sortes d'objets et d'animaux, pas les visages. Les systèmes publiés partent d'ordinaire de zéro,
-# de visages *alignés* (les yeux toujours aux mêmes pixels) et de millions d'images.
+# Ces poids connaissent mille sortes d'objets et d'animaux, pas les visages. Les systèmes publiés
+# partent d'ordinaire de zéro, de visages *alignés* (les yeux toujours aux mêmes pixels) et de
+# millions d'images.
 #
 # ## Apprendre pour de vrai
 #
@@ -1898,10 +1889,9 @@ METHODS = runtime.pick(
 # %% [markdown]
 # ### Ce que l'on mesure
 #
-# D'abord la vérification, sur **toutes** les paires d'images du test. L'AUC est la probabilité
-# qu'une vraie paire soit plus proche qu'une paire différente ; le taux d'égale erreur (*EER*),
-# l'erreur au seuil où les deux sortes d'erreur sont égales
-# ([chapitre 8](08_efficientnet_b4.ipynb)). Un système réel, lui, fixe la part de paires différentes
+# D'abord la vérification, sur **toutes** les paires d'images du test : l'AUC (la probabilité qu'une
+# vraie paire soit plus proche qu'une paire différente) et le taux d'égale erreur (*EER*) du
+# [chapitre 8](08_efficientnet_b4.ipynb). Un système réel, lui, fixe la part de paires différentes
 # qu'il accepte, le ***taux de fausse acceptation*** (*FAR*), et regarde la part de vraies paires
 # qui lui reste, le ***taux d'acceptation vraie*** (*TAR*).
 
@@ -2148,7 +2138,7 @@ for loss, found in tuning.values.items():
     tried = " ; ".join(written_setting(setting) for setting in found["values"])
     rates = " ; ".join(number(rate) for rate in found["tar"])
     rows.append((loss, tried, rates, written_setting(best) + mark))
-runtime.show_table(("perte", "réglages", "FAR 0,1 %", "le meilleur"), rows)
+runtime.show_table(("perte", "réglages", "TAR à FAR 0,1 %", "le meilleur"), rows)
 
 # %% [markdown]
 # Le réglage compte plus que la perte. Sans marge, le TAR passe de 0,48, à l'échelle 16, à 0,93, à
@@ -2246,8 +2236,8 @@ show_roc(drawn.values, ROC_METHODS, "visages dessinés")
 
 # %% [markdown]
 # Les pixels et l'ACP restent loin dessous ; ArcFace est au-dessus du softmax sur toute la courbe.
-# Qui gagne, et l'écart dépasse-t-il le bruit ? Chaque ligne donne ce qu'ArcFace gagne (ou perd),
-# apparié, avec son intervalle à 95 %.
+# Qui gagne, et l'écart dépasse-t-il le bruit ? Chaque ligne donne le gain d'ArcFace, apparié, avec
+# son intervalle à 95 %.
 
 
 # %%
@@ -2268,7 +2258,7 @@ def show_duels(runs, key, shared=0.0, reference="ArcFace"):
         winner = reference if mean > 0 else method
         word = "—" if not known else winner if abs(mean) > half else "égalité"
         rows.append((method, signed(mean), interval, word))
-    runtime.show_table(("contre", f"{reference} gagne", "intervalle", "gagnant"), rows)
+    runtime.show_table(("contre", "gain", "intervalle", "gagnant"), rows)
 
 
 show_duels(drawn.values, "tar01")
@@ -2301,11 +2291,6 @@ usual = full and np.subtract(full["ArcFace"]["auc"], full["softmax"]["auc"])
 verdict("arcface-alike", full and beyond_noise(gain, usual))
 
 # %% [markdown]
-# La séparation de CosFace se lit aux angles du plongement de dimension 2, à échelle égale ; sur des
-# inconnus, contre une tête sans marge bien réglée, son avance reste dans le bruit. Quant aux
-# visages semblables, ArcFace y gagne plus d'AUC que sur l'ensemble : 0,011 contre 0,002. Mais il y
-# avait plus à gagner : rapporté à l'erreur du softmax, c'est le même gain, les trois quarts.
-#
 # ### Un seuil se choisit, puis se vérifie
 #
 # Chaque méthode choisit sur la **validation** le seuil qui n'accepte qu'une paire différente sur
@@ -2324,26 +2309,6 @@ runtime.show_table(
 # Sur des inconnus, un seuil réglé pour 1 % accepte, selon les personnes et la méthode, de 0,4 à
 # 3,1 % des paires différentes. Trente personnes ne suffisent pas à le fixer, même quand la perte
 # est bonne.
-#
-# Que vaut la mesure d'un seul test ? Voici, pour la première répétition, les intervalles du
-# bootstrap.
-
-
-# %%
-def show_intervals(runs):
-    """Première répétition : intervalles à 95 % de l'AUC et du TAR à FAR 1 %."""
-    rows = []
-    for method, found in runs.items():
-        ends = [found["interval"][0][key] for key in ("auc", "tar1")]
-        rows.append((method, *(f"{number(a, 3)} à {number(b, 3)}" for a, b in ends)))
-    runtime.show_table(("méthode", "AUC, intervalle", "FAR 1 %, intervalle"), rows)
-
-
-show_intervals(drawn.values)
-
-# %% [markdown]
-# Avec soixante personnes, l'intervalle du TAR est large de cinq à sept centièmes pour les pixels,
-# l'ACP, le hasard et le softmax ; tout près de 1, il est plus court.
 #
 # ### Sur ORL
 #
@@ -2385,10 +2350,22 @@ show_duels(orl.values, "auc", ORL_SHARED)
 # Égalité, donc : entre les pertes, avec l'ACP et avec les pixels ; seuls le réseau au hasard et, de
 # justesse, SphereFace sont distancés. La marge, qui comptait sur 120 personnes dessinées, ne se
 # voit plus : ArcFace et la même tête sans marge ont la même AUC, à un millième près. Vingt
-# personnes d'entraînement, c'est quatre mille fois moins que dans l'article. Voici encore les
-# intervalles par personne, pour le premier tirage.
+# personnes d'entraînement, c'est quatre mille fois moins que dans l'article.
+#
+# Que vaut la mesure d'un seul test ? Voici les intervalles du bootstrap, par personne, pour le
+# premier tirage.
+
 
 # %%
+def show_intervals(runs):
+    """Premier tirage : intervalles à 95 % de l'AUC et du TAR à FAR 1 %."""
+    rows = []
+    for method, found in runs.items():
+        ends = [found["interval"][0][key] for key in ("auc", "tar1")]
+        rows.append((method, *(f"{number(a, 3)} à {number(b, 3)}" for a, b in ends)))
+    runtime.show_table(("méthode", "AUC, intervalle", "FAR 1 %, intervalle"), rows)
+
+
 show_intervals(orl.values)
 
 # %% [markdown]
@@ -2407,7 +2384,7 @@ verdict("arcface-excels", better)
 # ### Un descripteur appris sur des millions de visages
 #
 # Que vaudrait un réseau qui a beaucoup vu ? Celui de la bibliothèque dlib, que son auteur a versé
-# dans le domaine public (CC0), a appris sur trois millions d'images de 7 485 personnes, prises en
+# dans le domaine public (CC0), a appris sur trois millions d'images de 7485 personnes, prises en
 # partie sur internet, avec une perte par distances et non ArcFace. Il attend des visages de 150 ×
 # 150 en couleurs, **alignés**. ORL est gris et n'est pas aligné. Nous ne détectons pas les yeux :
 # nous essayons un seul cadre pour toutes les images, choisi parmi cinq sur les personnes qui ne
@@ -2695,9 +2672,9 @@ verdict("arcface-balance", full and beyond_noise(*rates))
 # ### Ce que coûte la couche de classification
 #
 # La marge ne touche, par image, qu'un score : quelques multiplications, contre des milliards pour
-# le backbone. La **matrice des classes**, elle, coûte : une colonne de 512 nombres par personne de
-# l'entraînement. Adam en garde quatre copies (poids, gradient, deux moyennes), et un lot de 512
-# images demande un score par image et par classe.
+# le réseau de base. La **matrice des classes**, elle, coûte : une colonne de 512 nombres par
+# personne de l'entraînement. Adam en garde quatre copies (poids, gradient, deux moyennes), et un
+# lot de 512 images demande un score par image et par classe.
 
 
 # %%
@@ -2774,8 +2751,8 @@ show_measures(heads, VERIFICATION)
 show_duels(heads, "tar01", reference="tête entière")
 
 # %% [markdown]
-# Égalité : ne montrer à chaque pas qu'une partie des classes ne se paie pas, ici, en qualité. Les
-# auteurs l'annoncent, à une tout autre échelle.
+# Égalité (le gain est celui de la tête entière) : ne montrer à chaque pas qu'une partie des
+# classes ne se paie pas, ici, en qualité. Les auteurs l'annoncent, à une tout autre échelle.
 #
 # ### L'architecture
 #
@@ -2835,8 +2812,6 @@ verdict(
 )
 
 # %% [markdown]
-# Oui ; mais une base plus profonde n'est pas toujours meilleure.
-#
 # ## Ce que la loi permet, et ce qui reste à décider
 #
 # Un mot de passe volé se change ; un visage, non. Voici les textes en jeu. Ce n'est pas un avis

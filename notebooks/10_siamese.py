@@ -372,7 +372,15 @@ def base_network(input_shape, dropout=0.1):
 
 
 base = base_network(INPUT_SHAPE)
-base.summary(line_length=70)
+rows = [
+    (
+        type(layer).__name__,
+        " × ".join(map(str, layer.output.shape[1:])),
+        number(layer.count_params(), 0),
+    )
+    for layer in base.layers
+]
+runtime.show_table(("couche", "sortie", "poids"), rows)
 
 # %%
 flat = base.get_layer("flatten").output
@@ -436,14 +444,14 @@ verdict("siamese-distance-shape", list(announced))
 # %%
 one = np.ones((1, 4), dtype="float32")
 _, gradient = value_and_grad(lambda t: ops.sum(document_distance(t, one)), one)
-print("gradient en un point de distance nulle :", gradient)
+print("gradient en un point de distance nulle :", *gradient[0])
 verdict("siamese-zero-distance", bool(np.isfinite(gradient).all()))
 
 # %% [markdown]
-# Ni l'infini ni zéro : $\infty \times 0$ n'est pas un nombre (*NaN*). Une seule paire
-# négative aux plongements égaux suffit alors à perdre le réseau, comme nous le verrons. Le remède
-# est un plancher sous la racine : au-dessous, le gradient vaut exactement zéro. En contrepartie,
-# une paire négative à distance nulle n'est plus repoussée.
+# Ni l'infini ni zéro : $\infty \times 0$ n'est pas un nombre (*NaN*). Une seule paire négative aux
+# plongements égaux suffit à perdre le réseau, comme nous le verrons. Le remède est un plancher sous
+# la racine : au-dessous, le gradient vaut exactement zéro. En contrepartie, une paire négative à
+# distance nulle n'est plus repoussée.
 #
 # Nous en faisons une *couche* : le modèle enregistré se relira plus facilement.
 
@@ -465,7 +473,7 @@ class EuclideanDistance(layers.Layer):
 
 
 value, gradient = value_and_grad(lambda t: ops.sum(EuclideanDistance()(t, one)), one)
-print(f"distance : {number(value, 5)}, gradient : {gradient}")
+print(f"distance : {number(value, 5)} ; gradient :", *map(number, gradient[0]))
 
 # %% [markdown]
 # ### Deux branches, un seul jeu de poids
@@ -670,16 +678,16 @@ def positive_at_zero(jit):
     _, gradient = value_and_grad(
         lambda t: ops.sum(document_distance(t, one) ** 2), one, jit=jit
     )
-    return gradient
+    return gradient[0]
 
 
 for jit in (False, True):
-    print("compilé :" if jit else "non compilé :", positive_at_zero(jit))
+    name = "compilé" if jit else "non compilé"
+    print(f"{name} :", *map(number, positive_at_zero(jit)))
 
 # %% [markdown]
-# Avec TensorFlow, le gradient est nul sans compilation et n'est plus un nombre une
-# fois compilé : un même code peut s'entraîner sur un ordinateur portable et s'effondrer sur un
-# serveur. Le plancher de `EuclideanDistance` règle les deux cas.
+# Un même code peut donc s'entraîner sur un ordinateur portable et s'effondrer sur un serveur. Le
+# plancher de `EuclideanDistance` règle les deux cas.
 
 # %% [markdown]
 # ### La perte et son gradient
@@ -708,8 +716,8 @@ worst = max(np.abs(slope_by_autodiff(y, dots) - slope(y, dots)).max() for y in (
 print(f"plus grand écart entre les deux : {number(1e6 * worst, 1)} millionième")
 
 # %% [markdown]
-# Elles coïncident. La perte est dessinée au-dessus, sa dérivée au-dessous : les courbes viennent de
-# la formule, les points de la différentiation automatique.
+# La perte est dessinée au-dessus, sa dérivée au-dessous : les courbes viennent de la formule, les
+# points de la différentiation automatique.
 
 # %%
 line = np.linspace(0, 1.6, 81, dtype="float32")
@@ -747,13 +755,13 @@ verdict("siamese-margin", bool((beyond == 0).all() and (within < 0).all()))
 # %% [markdown]
 # ### Une autre convention circule
 #
-# L'article de Hadsell, Chopra et LeCun (2006) note $Y = 1$ une paire *différente*, et met un
-# facteur $\tfrac12$ :
+# L'article de Hadsell, Chopra et LeCun (2006) note $Y = 1$ une paire *différente*, et divise la
+# perte par deux :
 #
-# $$\ell_{2006} = \tfrac12 \big[(1 - Y)\, d^2 + Y \max(0, m - d)^2\big]$$
+# $$2\,\ell_{2006} = (1 - Y)\, d^2 + Y \max(0, m - d)^2$$
 #
-# Les deux écritures sont la même fonction, à ce facteur et à cet échange près. Mille distances au
-# hasard le confirment.
+# À ce facteur et à cet échange près, c'est la même fonction. Mille distances au hasard le
+# confirment.
 
 
 # %%
@@ -809,11 +817,12 @@ class PairSequence(keras.utils.PyDataset):
 
 
 (batch_a, batch_b), batch_same = PairSequence(x_train, pairs, same, seed=0)[0]
-print(batch_a.shape, batch_b.shape, batch_same.shape)
+print(f"images a {batch_a.shape}, images b {batch_b.shape}")
+print(f"étiquettes {batch_same.shape}")
 
 # %% [markdown]
-# Pour évaluer, il suffit de calculer *une* fois le plongement de chaque image, puis
-# les distances des paires voulues. L'***exactitude*** du document compte les paires bien jugées au
+# Pour évaluer, il suffit de calculer *une* fois le plongement de chaque image, puis les distances
+# des paires voulues. L'***exactitude*** du document compte les paires bien jugées au
 # ***seuil*** 0,5 : « même » au-dessous, « autre » au-dessus.
 
 
@@ -970,8 +979,8 @@ runtime.show_table(("étiquettes", "perte", "exactitude", "AUC"), rows)
 # %% [markdown]
 # ## Ce que l'exactitude cache
 #
-# Un seul nombre, à un seul seuil, sur une seule façon de former les paires. Pour choisir un autre
-# seuil sans regarder le test, il faut un jeu de validation
+# L'exactitude du document est un seul nombre, à un seul seuil, pour une seule façon de former les
+# paires. Pour choisir un autre seuil sans regarder le test, il faut un jeu de validation
 # ([chapitre 2](02_layers_and_training.ipynb)). Le document n'en a pas ; nous prenons une image
 # d'entraînement sur dix, classe par classe.
 
@@ -990,8 +999,8 @@ for name, part in parts.items():
     print(f"images pour {name} : {number(len(part), 0)}")
 
 # %% [markdown]
-# Une seconde mesure détaille l'exactitude : pour chaque couple de classes, la part
-# des paires jugées « même ».
+# Une autre mesure détaille l'exactitude : pour chaque couple de classes, la part des paires
+# jugées « même ».
 
 
 # %%
@@ -1109,7 +1118,8 @@ print(f"paires de classes différentes au-dessous : {percent(below, 1)}")
 #
 # La ***courbe ROC*** fait varier le seuil : à chaque valeur, la part des paires positives acceptées
 # (à maximiser) contre celle des négatives acceptées à tort (à minimiser). Ce sont le TAR et le FAR
-# du [chapitre 9](09_arcface.ipynb).
+# du [chapitre 9](09_arcface.ipynb). Le ***taux d'égale erreur*** est la valeur commune des deux
+# sortes d'erreur, au seuil qui les rend égales.
 
 # %%
 fig, axis = plt.subplots(figsize=(5, 4.2))
@@ -1126,9 +1136,6 @@ figures.show(
 print(f"AUC {spread(shown['auc'])} ; taux d'égale erreur {spread(shown['eer'])}")
 
 # %% [markdown]
-# Le ***taux d'égale erreur*** est la valeur commune des deux sortes d'erreur, au seuil qui les rend
-# égales.
-#
 # Le seuil 0,5 du document est le milieu de la marge, pas un choix fait sur des données. Celui de la
 # validation fait-il mieux ?
 
@@ -1146,10 +1153,6 @@ runtime.show_table(
 )
 best = measure.decided("threshold")
 verdict("siamese-threshold", best and float(np.mean(best)))
-
-# %% [markdown]
-# La validation choisit un seuil plus grand que 0,5, mais l'exactitude y gagne à peine plus que
-# la dispersion des graines : le choix du document ne coûtait presque rien.
 
 # %% [markdown]
 # ### Quels vêtements sont confondus ?
@@ -1214,10 +1217,10 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Les paires du document et les nôtres donnent la même mesure, et la prévision tombe
-# juste. Avec des négatives difficiles, l'exactitude baisse de près de sept points sans qu'un poids
-# ait changé : seule la question a changé. Une exactitude sur des paires ne se lit jamais sans la
-# façon de les former.
+# Les paires du document et les nôtres donnent la même mesure, et la prévision tombe juste. Avec des
+# négatives difficiles, l'exactitude baisse de près de sept points sans qu'un poids ait changé :
+# seule la question a changé. Une exactitude sur des paires ne se lit jamais sans la façon de les
+# former.
 
 # %% [markdown]
 # ## Pourquoi l'exactitude s'arrête-t-elle là ?
@@ -1241,7 +1244,7 @@ class FreshPairs(PairSequence):
 
 
 # %% [markdown]
-# Voici quatre variantes du même entraînement.
+# Quatre variantes du même entraînement, avec les mêmes graines :
 
 
 # %%
@@ -1258,10 +1261,6 @@ def variant_data(name, labels, seed):
         return FreshPairs(x_train, labels, seed)
     scheme = document_pairs if name == "document" else make_pairs
     return PairSequence(x_train, *scheme(labels, seed), seed)
-
-
-# %% [markdown]
-# L'expérience les entraîne toutes avec les mêmes graines.
 
 
 # %%
@@ -1320,9 +1319,8 @@ helps = full and bool(overfitting(full["random"]) < overfitting(full["no_dropout
 verdict("siamese-dropout", helps)
 
 # %% [markdown]
-# Mais un petit écart n'est pas un but : sans abandon, l'exactitude *de test* est un peu meilleure
-# aussi. En cinq époques, ce réseau souffre moins de surapprentissage que d'un manque
-# d'apprentissage.
+# Mais sans abandon, l'exactitude *de test* est un peu meilleure aussi : en cinq époques, ce réseau
+# manque surtout d'apprentissage.
 
 # %% [markdown]
 # ### Le troisième suspect : ce que le réseau sait distinguer
@@ -1433,9 +1431,9 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# Sans ces quatre vêtements à manches, l'erreur prévue tombe de près de moitié. Est-ce
-# la base qui ne les distingue pas, ou la perte qui ne le lui demande pas ? « Une autre base, une
-# autre perte » essaie les deux.
+# Sans ces quatre vêtements à manches, l'erreur prévue tombe de près de moitié. Est-ce la base qui
+# ne les distingue pas, ou la perte qui ne le lui demande pas ? « Une autre base, une autre perte »
+# essaie les deux.
 
 # %% [markdown]
 # ## L'espace appris
@@ -1485,6 +1483,7 @@ fig = figures.scatter(
     xlabel="première dimension",
     ylabel="seconde dimension",
 )
+fig.axes[0].margins(x=0.12)  # de la place pour les noms
 figures.show(
     fig,
     alt=f"Projection t-SNE de {len(space.here['points'])} plongements de test : les classes "
@@ -1787,7 +1786,7 @@ runtime.show_table(("base, perte", "exactitude", "AUC"), rows)
 # %% [markdown]
 # ## Le document, mot à mot
 #
-# Reste à exécuter les treize blocs du document tels qu'ils sont écrits, dans l'ordre, sur les 2 000
+# Reste à exécuter les treize blocs du document tels qu'ils sont écrits, dans l'ordre, sur les 2000
 # premières images. Ils demandent TensorFlow. Les deux cellules suivantes ne contiennent que la
 # citation ; dépliez-les pour la lire.
 
@@ -1896,8 +1895,8 @@ plot_pairs(te_pairs[:10], te_y[:10], 'Test Pairs')""",
 ]
 
 # %% [markdown]
-# Le chargement est remplacé par nos images, et ce que les blocs affichent est mis de côté. Pour
-# chaque bloc : s'exécute-t-il, et combien de figures dessine-t-il ?
+# Le chargement est remplacé par nos images, et ce que les blocs affichent est mis de côté. Lesquels
+# s'exécutent ?
 
 
 # %%
@@ -1940,22 +1939,20 @@ def run_document(blocks):
 if runtime.backend() == "tensorflow":
     said, outcomes = run_document(QUOTED_MODEL + QUOTED_RUN)
     rows = [
-        (
-            number,
-            "s'exécute" if error is None else f"`{type(error).__name__}` : {error}",
-            drawn,
-        )
-        for number, (error, drawn) in enumerate(outcomes, start=1)
+        (block, f"`{type(error).__name__}` : {error}", drawn)
+        for block, (error, drawn) in enumerate(outcomes, start=1)
+        if error
     ]
-    runtime.show_table(("bloc", "exécution", "figures"), rows)
+    print(f"{len(outcomes) - len(rows)} blocs sur {len(outcomes)} s'exécutent")
+    runtime.show_table(("bloc arrêté", "erreur", "figures"), rows)
 else:
     runtime.show_markdown(
         "*Cette exécution n'emploie pas TensorFlow : les blocs sont omis.*"
     )
 
 # %% [markdown]
-# Un seul bloc s'arrête : le dernier, dont nous avons vu la grille trop petite. L'entraînement
-# annoncé a-t-il eu lieu ?
+# Seul s'arrête le dernier, dont nous avons vu la grille trop petite. L'entraînement annoncé a-t-il
+# eu lieu ?
 
 # %%
 verdict(
