@@ -131,7 +131,7 @@ def notebook():
     [
         (133504, "133\u202f504"),
         (0.908333, "0,9083"),
-        (1e-7, "1e-07"),
+        (1e-7, "1,00\u00a0×\u00a010⁻⁷"),
         (2.0, "2"),
         (float("nan"), "NaN"),
         (True, "oui"),
@@ -145,7 +145,9 @@ def test_values_are_written_in_french(number, written):
     assert course_pages.value(number) == written
 
 
-@pytest.mark.parametrize("number", [133504, 1000, 9999.0, -12, 0.908333, -0.5, True])
+@pytest.mark.parametrize(
+    "number", [133504, 1000, 9999.0, -12, 0.908333, -0.5, -2.2e-16, True]
+)
 def test_pages_and_verdicts_write_a_measure_alike(number):
     from utils.verdicts import french  # it imports Keras, which the build does without
 

@@ -169,6 +169,20 @@ def test_number_is_written_in_french(value, digits, written):
     assert figures.number(value, digits) == written
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "written"),
+    [
+        (3.2e-8, 0, "3\u00a0×\u00a010⁻⁸"),
+        (-1.5e6, 1, "\u22121,5\u00a0×\u00a010⁶"),
+        (0.4, 0, "0,4"),
+        (13.2, 0, "13"),
+        (0.0, 0, "0"),
+    ],
+)
+def test_gaps_are_written_with_powers_of_ten(value, digits, written):
+    assert figures.scientific(value, digits) == written
+
+
 # --- Drawings -------------------------------------------------------------------------------
 
 

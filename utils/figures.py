@@ -64,6 +64,18 @@ def number(value: float, digits: int = 2) -> str:
     return text.translate({ord(","): "\u202f", ord("."): ",", ord("-"): "\u2212"})
 
 
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def scientific(value: float, digits: int = 0) -> str:
+    """French writing of a gap of any size: « 3 × 10⁻⁸ », but « 0,4 », « 13 » and « 0 »."""
+    if value == 0 or 0.1 <= abs(value) < 1_000:
+        return number(value, 1 if 0 < abs(value) < 10 else 0)
+    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    power = str(int(exponent)).translate(_SUPERSCRIPTS)
+    return f"{number(float(mantissa), digits)}\u00a0×\u00a010{power}"
+
+
 def percent(share: float, digits: int = 0) -> str:
     """French writing of a share in 0..1: « 91 % », with a no-break space."""
     return f"{number(100 * share, digits)}\u00a0%"

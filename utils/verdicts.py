@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from utils import execute, provenance, runtime
+from utils.figures import scientific
 
 CLAIMS = runtime.ROOT / "book" / "claims.yml"
 VERDICT_MIME = "application/vnd.course.verdict+json"
@@ -170,7 +171,7 @@ def _line(claim: Claim, fact: Mapping[str, Any], backend: str | None) -> str:
     parts = [
         f"> {MARKS[given]} **{given.capitalize()}** — le document {claim.document} dit :"
     ]
-    parts.append(f"« {claim.quote} ».")
+    parts.append(f"« {claim.quote.removesuffix('.')} ».")
     if fact["measured"] is None:
         parts.append("Décidé en profil complet, pas encore exécuté.")
     elif not isinstance(fact["measured"], bool):
@@ -191,7 +192,7 @@ def _line(claim: Claim, fact: Mapping[str, Any], backend: str | None) -> str:
 
 
 def french(value: Any) -> str:
-    """Write a measure as a French reader expects it: ``133 504``, ``0,906``, ``oui``."""
+    """Write a measure in French: ``133 504``, ``0,906``, ``2,22 × 10⁻¹⁶``, ``oui``."""
     value = provenance.plain(value)
     if isinstance(value, bool):
         return "oui" if value else "non"
@@ -202,6 +203,8 @@ def french(value: Any) -> str:
         sep = "," if abs(value) >= 10_000 else ""
         whole = isinstance(value, int) or value.is_integer()
         text = f"{value:{sep}}" if whole else f"{value:{sep}.4g}"
+        if "e" in text:
+            return scientific(value, 2)
         return text.removesuffix(".0").translate({44: "\u202f", 45: "\u2212", 46: ","})
     return str(value)
 

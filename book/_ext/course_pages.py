@@ -97,6 +97,8 @@ def value(number: Any) -> str:
         if number.is_integer():
             return value(int(number))
         text = f"{number:.4g}".replace("nan", "NaN")
+        if "e" in text:
+            return power(number, 2)
         return re.sub("^-", MINUS, text.replace(".", ","))
     if isinstance(number, list | tuple):
         return f"{NARROW}; ".join(value(item) for item in number)
@@ -110,12 +112,13 @@ def value(number: Any) -> str:
 EXPONENTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def power(number: float) -> str:
-    """Return a small gap as « 1 × 10⁻⁶ »."""
-    if not 0 < abs(number) < 1e-3:
+def power(number: float, digits: int = 0) -> str:
+    """Return a small or large number as « 1 × 10⁻⁶ »."""
+    if 1e-3 <= abs(number) < 1e4 or number == 0:
         return value(number)
-    digit, exponent = f"{number:.0e}".split("e")
-    return f"{digit} × 10{str(int(exponent)).translate(EXPONENTS)}"
+    mantissa, exponent = f"{number:.{digits}e}".replace(".", ",").split("e")
+    mantissa = re.sub("^-", MINUS, mantissa)
+    return f"{mantissa}\u00a0×\u00a010{str(int(exponent)).translate(EXPONENTS)}"
 
 
 def date(iso: str) -> str:
