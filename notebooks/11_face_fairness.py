@@ -112,14 +112,12 @@ if "COLAB_RELEASE_TAG" in os.environ:
     )
 
 # %%
-import csv
 import math
 import warnings
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from operator import itemgetter
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -313,7 +311,8 @@ def split_of(women, target, seed=0):
 
 
 split = split_of(women, target)
-print(", ".join(f"{name} {len(part)}" for name, part in split._asdict().items()))
+for name, part in zip(("apprentissage", "validation", "test"), split):
+    print(f"{name} : {number(len(part), 0)} visages")
 
 # %% [markdown]
 # CelebA complet montre 10 177 personnes, vingt fois chacune en moyenne, et les identités ne sont
@@ -937,7 +936,7 @@ verdict("fair-stop-kept", replays["perte, un rien plus basse"][1])
 # %%
 losses = [0.0046, 0.0044, 0.0043, 0.0042, 0.0041]
 ratios = np.divide(losses, LOGGED["val_loss"])
-print("apprentissage / validation :", ", ".join(number(r) for r in ratios))
+print("apprentissage / validation :", " ; ".join(number(r) for r in ratios))
 print("moyenne des poids 1 et 0,1 :", number(np.mean([1, 0.1])))
 verdict("fair-loss-ratio", ratios.mean())
 
@@ -1805,7 +1804,7 @@ steps = math.ceil(10_000 / 32)
 print(f"{steps} lots de 32 pour {number(10_000, 0)} images")
 verdict("fair-predict-steps", steps)
 labelled = np.where(np.array([0.2, 0.5, 0.7]) > 0.5, 1, -1)
-print(f"0,2 ; 0,5 ; 0,7 donnent {labelled.tolist()}")
+print("0,2 ; 0,5 ; 0,7 donnent", " ; ".join(number(label, 0) for label in labelled))
 verdict("fair-predict-threshold", labelled.tolist())
 
 # %% [markdown]
@@ -1837,13 +1836,9 @@ def prediction_rows(names, p, threshold=0.5):
     return [(name, 1 if value > threshold else -1) for name, value in zip(names, p)]
 
 
-def write_predictions(path, rows):
-    """Écrit le fichier : une ligne d'en-tête, puis une image par ligne."""
-    with path.open("w", newline="", encoding="utf8") as file:
-        csv.writer(file).writerows([("filename", "label"), *rows])
-
-
-print(prediction_rows(["000000.jpg", "000001.jpg"], [0.1, 0.8]))
+runtime.show_table(
+    ("filename", "label"), prediction_rows(["000000.jpg", "000001.jpg"], [0.1, 0.8])
+)
 
 # %% [markdown]
 # Le piège suivant passe ces deux contrôles.
@@ -1882,7 +1877,7 @@ read = {}
 for shuffle in (True, False):
     served = reader.predict(ImageBatches(numbered, shuffle=shuffle), verbose=0)
     read[shuffle] = served[:, 0].round().astype(int)
-    print(f"shuffle={shuffle} : {read[shuffle][:8].tolist()}…")
+    print(f"shuffle={shuffle} :", *read[shuffle][:8], "…")
 assert sorted(read[True]) == list(range(40))
 assert read[False].tolist() == list(range(40))
 
@@ -2487,10 +2482,8 @@ lost = [
     - np.mean([t.accuracies[g] for t in tested["1.0"]])
     for g in (0, 1)
 ]
-print(
-    "écart hommes − femmes, sans puis avec poids :", *(number(gap, 3) for gap in gaps)
-)
-print("changement, femmes puis hommes :", *(number(change, 3) for change in lost))
+print("écart, hommes − femmes :", " puis ".join(number(gap, 3) for gap in gaps))
+print(f"changement : femmes {number(lost[0], 3)}, hommes {number(lost[1], 3)}")
 verdict("fair-weights-aim", weighted.full and gaps[1] - gaps[0])
 verdict("fair-weights-men", weighted.full and lost[1])
 
@@ -2878,8 +2871,9 @@ extremes = np.array([0, 255], "float32")[:, None, None, None] * np.ones(
 )
 expected = keras.applications.resnet50.preprocess_input(extremes.copy())
 low, high = float(expected.min()), float(expected.max())
+span = float(np.ptp(expected, axis=0).max())  # du noir au blanc, pour une couleur
 print(f"attendu : de {number(low, 0)} à {number(high, 0)} ; reçu : de 0 à 1")
-print(f"contraste divisé par {number(high - low, 0)}, au plus")
+print(f"contraste de chaque couleur divisé par {number(span, 0)}")
 
 # %% [markdown]
 # Pour ce réseau, une telle image est **grise**, presque uniforme.
@@ -3351,7 +3345,7 @@ runtime.show_table(
     ("taux", "lot", "époques", "exactitude", "écart type"),
     [
         (
-            f"{shown['trials'][k]['learning_rate_init']:.1e}".replace(".", ","),
+            number(shown["trials"][k]["learning_rate_init"], 5),
             shown["trials"][k]["batch_size"],
             shown["trials"][k]["max_iter"],
             number(shown["means"][k], 3),
@@ -3510,10 +3504,11 @@ def fair_loss_by_hand(y, woman, z, strength):
 
 
 ours = float(ops.convert_to_numpy(FairLoss(3.0)(y_pair, z_some)))
-assert abs(ours - fair_loss_by_hand(*y_pair.T, z_some[:, 0], 3.0)) < 1e-5
+by_hand = fair_loss_by_hand(*y_pair.T, z_some[:, 0], 3.0)
+assert abs(ours - by_hand) < 1e-5
 copied = keras.losses.deserialize(keras.losses.serialize(FairLoss(3.0)))
 assert copied.strength == 3.0
-print("perte d'un lot :", number(ours, 4))
+print(f"perte d'un lot : {number(ours, 4)} ; à la main : {number(by_hand, 4)}")
 
 # %% [markdown]
 # Les lots doivent être grands, pour contenir assez d'hommes de classe 1. Une couche dense suffit ;
@@ -3570,11 +3565,12 @@ def rate_gaps(found, **options):
 
 
 runtime.show_table(
-    ("λ", "rappel, F − H", "faux positifs, F − H", "tous", "Fair Metric"),
+    ("λ", "rappel F", "rappel H", "faux pos., F − H", "tous", "Fair Metric"),
     [
         (
             number(float(strength), 0),
-            *(number(gap, 3) for gap in rate_gaps(found["test"])[::-1]),
+            *(percent(recall, 1) for recall in rates_of(found["test"])[:, 1]),
+            number(rate_gaps(found["test"])[0], 3),
             number(tally_at(found["test"]).overall, 3),
             number(tally_at(found["test"]).fair, 3),
         )
@@ -3646,7 +3642,9 @@ runtime.show_table(
     ],
 )
 reached = np.mean(judged["seuil 0,5"].accuracies), np.mean(after.accuracies)
-print("exactitude moyenne, puis celle du document :", *(number(a, 4) for a in reached))
+print(
+    f"exactitude moyenne : {number(reached[0], 3)} ; document : {number(reached[1], 3)}"
+)
 
 # %% [markdown]
 # Au seuil 0,5, notre modèle a l'exactitude moyenne du modèle retenu par le document, mais la note
@@ -3723,7 +3721,9 @@ fig.axes[0].set_xticks(
     shown["sizes"], [number(size, 0) for size in shown["sizes"]], rotation=30
 )
 fig.axes[0].minorticks_off()
-fig.axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2)
+fig.axes[0].get_legend().remove()
+fig.legend(loc="outside lower center", ncols=2)
+fig.set_size_inches(figures.WIDTH, 4.3)
 ends = {name: np.mean(values, axis=0)[[0, -1]] for name, values in curves.items()}
 figures.show(
     fig,
