@@ -511,8 +511,9 @@ verdict("fair-relu-gradient", arriving["relu"] / arriving["sigmoid"])
 #
 # ### Une sortie ou deux ?
 #
-# Un seul neurone et une sigmoïde : le document les dit « optimale[s] ». L'autre usage est deux
-# neurones et un softmax. Comparons-le à la sigmoïde de la différence des deux scores, $z_1 - z_0$.
+# Une couche de sortie d'un seul neurone, avec une sigmoïde, « est optimale », dit le document.
+# L'autre usage est deux neurones et un softmax. Comparons-le à la sigmoïde de la différence des
+# deux scores, $z_1 - z_0$.
 
 # %%
 z = np.random.default_rng(0).normal(scale=3, size=(1000, 2)).astype("float32")
@@ -524,9 +525,9 @@ verdict("fair-sigmoid-output", gap)
 # %% [markdown]
 # ## Question 2 : pourquoi trois convolutions ?
 #
-# Trois « équilibre efficacement plusieurs facteurs clés », répond le document : moins de
-# surapprentissage et de gradients qui disparaissent que dans un réseau plus profond, des ressources
-# épargnées. Il n'essaie aucune autre profondeur ; essayons-les, de une à cinq.
+# Trois, un choix qui « équilibre efficacement plusieurs facteurs clés », répond le document : moins
+# de surapprentissage et de gradients qui disparaissent que dans un réseau plus profond, des
+# ressources épargnées. Il n'essaie aucune autre profondeur ; essayons-les, de une à cinq.
 #
 # ### Ce que voit chaque étage
 #
@@ -3593,7 +3594,7 @@ verdict("fair-improve-loss", fair_loss.full and narrowed(fair_loss.full["strengt
 # Quand λ grandit, l'écart de rappel passe de 26 points à 9 : le rappel des femmes en perd près de
 # treize, celui des hommes en gagne quatre. L'exactitude d'ensemble perd un point, et la Fair Metric
 # **baisse** : l'écart d'exactitude, lui, s'est ouvert. C'est la seule des cinq pistes à **viser**
-# un écart ; elle l'atteint.
+# un écart ; elle atteint son but.
 #
 # ### Choisir
 #
