@@ -2580,10 +2580,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Les lunettes sont quelques traits ; des cheveux blonds, une grande surface. Demandons à une sonde
-# de lire chaque attribut dans les **pixels** d'images réduites. La mesure est l'**AUC** ([chapitre
-# 8](08_efficientnet_b4.ipynb)) : la probabilité qu'un visage qui a l'attribut soit mieux noté qu'un
-# visage qui ne l'a pas. Elle vaut 0,5 au hasard.
+# Demandons à une sonde de lire chaque attribut dans les **pixels** d'images réduites. La mesure est
+# l'**AUC** ([chapitre 8](08_efficientnet_b4.ipynb)) : la probabilité qu'un visage qui a l'attribut
+# soit mieux noté qu'un visage qui ne l'a pas. Elle vaut 0,5 au hasard.
 
 # %%
 READ = {
@@ -2729,8 +2728,8 @@ difference = median_auc(shown, OBSERVED) - median_auc(shown, OPINIONS)
 verdict("fair-soft-subjective", full and difference)
 
 # %% [markdown]
-# Les attributs qui se constatent se lisent bien mieux que les opinions. Mais un attribut mal lu
-# peut être petit ou rare, sans être mal étiqueté.
+# Les opinions se lisent bien moins. Mais un attribut mal lu peut être petit ou rare, sans être mal
+# étiqueté.
 #
 # ### Mal étiquetées ?
 #
@@ -2857,9 +2856,6 @@ print(f"à la sortie de la base : {side} × {side} × {number(channels, 0)}")
 assert (counted["total"], counted["head"]) == (33_025_921, 9_438_209)
 
 # %% [markdown]
-# 9,4 millions, deux fois plus que tout le réseau de la question 1 : « geler » n'a pas rendu le
-# modèle petit.
-#
 # ### La cause que le document ne cite pas
 #
 # ResNet-50, dans Keras, veut des couleurs dans l'ordre bleu, vert, rouge, moins leur moyenne.
@@ -3192,8 +3188,7 @@ verdict("fair-women-minority", 113_154 < 79_422)
 
 # %% [markdown]
 # Les « transformations légères » doivent l'être pour l'**étiquette** : retourner ou décaler un
-# visage ne change ni ses cheveux ni ses lunettes, changer la teinte, si. Regardez la dernière
-# image.
+# visage ne change ni ses cheveux ni ses lunettes, changer la teinte, si.
 
 
 # %%
@@ -3225,9 +3220,6 @@ figures.show(
     alt="Un visage dessiné, blond, et cinq versions : retourné, décalé, tourné et contrasté, il "
     "reste blond ; quand la teinte change, ses cheveux ne le sont plus : l'étiquette est fausse.",
 )
-
-# %% [markdown]
-# Dans le réseau, ces couches viennent en tête ; Keras les saute hors de l'entraînement.
 
 
 # %%
@@ -3484,9 +3476,6 @@ class FairLoss(keras.losses.Loss):
     def get_config(self):
         return {**super().get_config(), "strength": self.strength}
 
-
-# %% [markdown]
-# Vérifions-la contre un calcul indépendant, en NumPy, boucle par boucle.
 
 # %%
 rng = np.random.default_rng(0)
@@ -4645,8 +4634,7 @@ figures.show(
 # %% [markdown]
 # Notre front va d'une réduction, peu inégale et peu exacte, au modèle choisi, dont l'écart est de
 # trois points. Les poids 1 et 0,1 sont **sur** le front : sur nos visages, le geste du document est
-# défendable. Les corrections qui visent les rappels sont dominées ici, ce qui n'était pas leur but.
-# La figure, comme la note, ne distingue pas monter de niveler.
+# défendable. La figure, comme la note, ne distingue pas monter de niveler.
 #
 # ### Des mots prudents
 #
@@ -4731,8 +4719,7 @@ def at_thresholds(groups, thresholds):
 
 
 # %% [markdown]
-# La première ligne du tableau est le seuil commun quand les taux de base sont égaux. Chaque case
-# donne le groupe A, puis le groupe B, en pourcents.
+# Chaque case donne le groupe A, puis le groupe B, en pourcents.
 
 # %%
 EQUAL_GROUPS = ((0.18, 2.6), (0.18, 2.6))
