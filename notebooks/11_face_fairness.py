@@ -468,9 +468,9 @@ verdict("fair-kernel-cost", CHOICES["filtres 5 × 5"].products / base.products)
 #
 # ### ReLU et la disparition des gradients
 #
-# Le [chapitre 2](02_layers_and_training.ipynb) a montré les gradients disparaître en vingt couches
-# ; ce réseau n'en a que cinq. Mesurons, à l'initialisation, le gradient qui arrive à la première
-# convolution, avec trois activations.
+# Le [chapitre 2](02_layers_and_training.ipynb) a montré les gradients disparaître en vingt
+# couches ; ce réseau n'en a que cinq. Mesurons, à l'initialisation, le gradient qui arrive à la
+# première convolution, avec trois activations.
 
 
 # %%
@@ -520,7 +520,7 @@ z = np.random.default_rng(0).normal(scale=3, size=(1000, 2)).astype("float32")
 two = ops.convert_to_numpy(ops.softmax(z))[:, 1]
 one = ops.convert_to_numpy(ops.sigmoid(z[:, 1] - z[:, 0]))
 gap = np.abs(two - one).max()
-verdict("fair-sigmoid-output", gap)
+verdict("fair-sigmoid-output", round(float(gap), 6))
 
 # %% [markdown]
 # ## Question 2 : pourquoi trois convolutions ?
@@ -937,7 +937,7 @@ verdict("fair-stop-kept", replays["perte, un rien plus basse"][1])
 # %%
 losses = [0.0046, 0.0044, 0.0043, 0.0042, 0.0041]
 ratios = np.divide(losses, LOGGED["val_loss"])
-print("apprentissage / validation :", " ; ".join(number(r) for r in ratios))
+print("apprentissage / validation :", "\u00a0; ".join(number(r) for r in ratios))
 print("moyenne des poids 1 et 0,1 :", number(np.mean([1, 0.1])))
 verdict("fair-loss-ratio", ratios.mean())
 
@@ -2072,8 +2072,8 @@ verdict("fair-threshold-half", gains and float(np.mean(gains)))
 # %% [markdown]
 # Pour l'exactitude, avec l'entropie croisée, la validation choisit 0,5 : le document a raison. Pour
 # l'exactitude équilibrée, il faut descendre à 0,19 : on y gagne trois points, et l'on en perd près
-# de quatre d'exactitude. Quant au fichier mélangé, 69 % de ses étiquettes seulement seraient justes
-# : dix points de moins qu'en répondant toujours « 0 ».
+# de quatre d'exactitude. Quant au fichier mélangé, 69 % de ses étiquettes seulement seraient
+# justes : dix points de moins qu'en répondant toujours « 0 ».
 #
 # Les sorties d'une tranche disent-elles la part de classe 1 ?
 
@@ -2728,8 +2728,8 @@ difference = median_auc(shown, OBSERVED) - median_auc(shown, OPINIONS)
 verdict("fair-soft-subjective", full and difference)
 
 # %% [markdown]
-# Les opinions se lisent bien moins. Mais un attribut mal lu peut être petit ou rare, sans être mal
-# étiqueté.
+# Les opinions se lisent bien moins bien. Mais un attribut mal lu peut être petit ou rare, sans être
+# mal étiqueté.
 #
 # ### Mal étiquetées ?
 #
@@ -2870,7 +2870,7 @@ expected = keras.applications.resnet50.preprocess_input(extremes.copy())
 low, high = float(expected.min()), float(expected.max())
 span = float(np.ptp(expected, axis=0).max())  # du noir au blanc, pour une couleur
 print(f"attendu : de {number(low, 0)} à {number(high, 0)} ; reçu : de 0 à 1")
-print(f"contraste de chaque couleur divisé par {number(span, 0)}")
+print(f"contraste d'une couleur divisé par {number(span, 0)}")
 
 # %% [markdown]
 # Pour ce réseau, une telle image est **grise**, presque uniforme.
@@ -3498,7 +3498,7 @@ by_hand = fair_loss_by_hand(*y_pair.T, z_some[:, 0], 3.0)
 assert abs(ours - by_hand) < 1e-5
 copied = keras.losses.deserialize(keras.losses.serialize(FairLoss(3.0)))
 assert copied.strength == 3.0
-print(f"perte d'un lot : {number(ours, 4)} ; à la main : {number(by_hand, 4)}")
+print(f"un lot : {number(ours, 4)} ; à la main : {number(by_hand, 4)}")
 
 # %% [markdown]
 # Les lots doivent être grands, pour contenir assez d'hommes de classe 1. Une couche dense suffit ;
@@ -3632,9 +3632,7 @@ runtime.show_table(
     ],
 )
 reached = np.mean(judged["seuil 0,5"].accuracies), np.mean(after.accuracies)
-print(
-    f"exactitude moyenne : {number(reached[0], 3)} ; document : {number(reached[1], 3)}"
-)
+print(f"moyenne : {number(reached[0], 3)} ; document : {number(reached[1], 3)}")
 
 # %% [markdown]
 # Au seuil 0,5, notre modèle a l'exactitude moyenne du modèle retenu par le document, mais la note
@@ -3729,8 +3727,8 @@ for name, (a, b) in ends.items():
 
 # %% [markdown]
 # Le réseau apprend des visages ajoutés, la sonde non. Mais **la note ne monte guère** : les hommes,
-# dont la classe 1 est rare, progressent plus vite, et l'écart s'ouvre. Le document le montre aussi
-# : seize fois plus de visages ne donnent à son premier modèle que 0,846.
+# dont la classe 1 est rare, progressent plus vite, et l'écart s'ouvre. Le document le montre
+# aussi : seize fois plus de visages ne donnent à son premier modèle que 0,846.
 
 # %% [markdown]
 # ## Question 11 : que veut dire l'étiquette ?
@@ -4233,7 +4231,7 @@ def within_gender(kind, measure):
     return max(abs(values[0] - values[1]), abs(values[2] - values[3]))
 
 
-print("plus grand écart à genre égal, en points :")
+print("au plus, à genre égal, en points :")
 for kind in crossed.values:
     pair = [100 * within_gender(kind, m) for m in ("exactitude", "rappel")]
     print(f"  {kind} : exactitude {number(pair[0], 1)}, rappel {number(pair[1], 1)}")
@@ -4979,8 +4977,9 @@ runtime.show_table(
 )
 
 # %% [markdown]
-# L'accord des annotateurs a été mesuré par d'autres ([Wu et al.](https://arxiv.org/abs/2210.07356))
-# : *Eyeglasses* se décide d'un coup d'œil, *Blond_Hair* se discute.
+# L'accord des annotateurs a été mesuré par d'autres ([Wu et
+# al.](https://arxiv.org/abs/2210.07356)) : *Eyeglasses* se décide d'un coup d'œil, *Blond_Hair* se
+# discute.
 #
 # ### Ce que dit le droit
 #
@@ -5145,10 +5144,10 @@ EXERCISE_STOP.check(stop_solution)
 # ### 3. Expliquer : un test équilibré
 #
 # Un collègue réduit les femmes de sa base pour avoir autant d'hommes, **puis** sépare en trois,
-# comme le document. Il mesure 91,9 % d'exactitude sur les femmes, 96,8 % sur les hommes, donc 94,4
-# % en tout. Son application verra 58,8 % de femmes. Quelle exactitude totale doit-il annoncer ? Et
-# pourquoi l'écart entre les deux groupes ne prouve-t-il pas que son modèle « marche mieux » sur les
-# hommes ?
+# comme le document. Il mesure 91,9 % d'exactitude sur les femmes, 96,8 % sur les hommes, donc
+# 94,4 % en tout. Son application verra 58,8 % de femmes. Quelle exactitude totale doit-il
+# annoncer ? Et pourquoi l'écart entre les deux groupes ne prouve-t-il pas que son modèle « marche
+# mieux » sur les hommes ?
 #
 # <details>
 # <summary>Solution</summary>
