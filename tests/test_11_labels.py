@@ -126,16 +126,6 @@ def test_prediction_rows_use_the_convention_of_the_file():
             chapter.prediction_rows(names, p)
 
 
-def test_prediction_file_reads_back(tmp_path):
-    path = tmp_path / "predictions.csv"
-    chapter.write_predictions(path, [("000000.jpg", -1), ("000001.jpg", 1)])
-    assert path.read_text(encoding="utf8").split() == [
-        "filename,label",
-        "000000.jpg,-1",
-        "000001.jpg,1",
-    ]
-
-
 def test_batches_are_shuffled_by_default_and_complete():
     images = np.arange(70.0)[:, None]
     default, ordered = (
