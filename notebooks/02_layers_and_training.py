@@ -92,7 +92,7 @@ from utils import datasets, figures, runtime
 from utils.autodiff import value_and_grad
 from utils.execute import experiment
 from utils.exercises import Exercise, predict
-from utils.figures import number, percent, spread
+from utils.figures import number, percent, scientific, spread
 from utils.verdicts import french, summary, verdict
 
 # %% [markdown]
@@ -375,17 +375,6 @@ STACKS = {"ReLU": (ops.relu, 2), "tanh": (ops.tanh, 1), "sigmoïde": (ops.sigmoi
 gradients = {name: stack_gradients(*stack) for name, stack in STACKS.items()}
 
 # %%
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def scientific(value):
-    """« 3 × 10⁻⁸ », ou « 2,5 » pour un nombre de taille ordinaire."""
-    if value == 0 or 0.1 < abs(value) < 1_000:
-        return number(value, 1)
-    digit, power = f"{value:.0e}".split("e")
-    return f"{digit} × 10{str(int(power)).translate(SUPERSCRIPTS)}"
-
-
 fig = figures.curves(
     gradients, xlabel="couche, depuis l'entrée", ylabel="gradient des poids"
 )

@@ -87,7 +87,7 @@ from utils import datasets, figures, graphs, runtime, synthetic
 from utils.autodiff import value_and_grad
 from utils.execute import experiment
 from utils.exercises import Exercise, predict
-from utils.figures import number, percent, spread
+from utils.figures import number, percent, scientific, spread
 from utils.verdicts import french, summary, verdict
 
 # %% [markdown]
@@ -2284,7 +2284,7 @@ for name in compared:
     errors[name] = same, relative_error(reference, model)
     assert same < 1e-5 < errors[name][1], name
     del reference, model
-rows = [(name, *(f"{error:.0e}" for error in pair)) for name, pair in errors.items()]
+rows = [(name, *map(scientific, pair)) for name, pair in errors.items()]
 runtime.show_table(("réseau", "écart relatif", "avec une GELU plantée"), rows)
 
 # %% [markdown]

@@ -96,7 +96,7 @@ from utils.autodiff import value_and_grad
 from utils.downloads import DataUnavailable, keras_home
 from utils.execute import experiment
 from utils.exercises import Exercise, failure, predict
-from utils.figures import number, percent, spread
+from utils.figures import number, percent, scientific, spread
 from utils.metrics import iou, per_class, verification_curve, wilson
 from utils.verdicts import summary, verdict
 
@@ -535,17 +535,6 @@ def copied(source, target):
 
 
 # %%
-SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def scientific(value):
-    """« 2 × 10⁻⁷ » ; « 0,8 » ou « 13 » quand l'écart est grand, « 0 » quand il est nul."""
-    if value == 0 or value >= 0.1:
-        return number(value, 1 if 0 < value < 10 else 0)
-    digit, power = f"{value:.0e}".split("e-")
-    return f"{digit} × 10⁻" + power.lstrip("0").translate(SUPERSCRIPT)
-
-
 def relative_gap(expected, obtained):
     """Plus grand écart, rapporté à la plus grande valeur attendue."""
     a, b = (ops.convert_to_numpy(value) for value in (expected, obtained))
