@@ -20,8 +20,7 @@
 #
 # | | |
 # |:--|:--|
-# | **Prérequis** | les chapitres 1 et 2 |
-# | | ImageNet, la normalisation par lots : [chapitre 3](03_architectures.ipynb) |
+# | **Prérequis** | chapitres 1, 2 et [3](03_architectures.ipynb) (ImageNet, normalisation) |
 # | **Document étudié** | 004, chapitre 2 : optimiser les réseaux à convolution |
 # | **Données** | Fashion-MNIST, ISBI 2012, Oxford-IIIT Pet ; hors ligne, images dessinées |
 # | **Durée** | une heure et quart de lecture, autant d'exercices ; exécution rapide : 45 secondes |
@@ -517,7 +516,9 @@ for name, kept in (("toutes", 0), ("supérieures", KEPT["conv1 à conv2"])):
         for conv in (f"conv{k}" for k in range(1, len(STAGES) + 1))
     ]
 for name, moved in changed.items():
-    print(f"couches {name} : {sum(moved)} convolutions sur {len(moved)} ont changé")
+    print(
+        f"couches libérées, {name} : {sum(moved)} convolutions sur {len(moved)} ont changé"
+    )
 verdict(
     "transfer-fine-tuning-choices",
     changed == {"toutes": [True] * 5, "supérieures": [False] * 2 + [True] * 3},
@@ -528,8 +529,6 @@ verdict(
 # rapporte guère. Sur les vêtements, la dernière couche et les deux du milieu se partagent le gain ;
 # sur les membranes, l'essentiel vient du milieu.
 #
-
-# %% [markdown]
 # ### Va-t-on plus vite ?
 #
 # Le transfert doit permettre « d'accélérer le processus d'apprentissage ». Suivons l'exactitude
@@ -723,13 +722,14 @@ runtime.show_table(
 # statistiques. Sur la différente, la base dont seuls les poids étaient gelés ne sait presque plus
 # rien de sa tâche source, **sans qu'un seul poids ait changé**. La cible n'en souffre pas ; elle y
 # gagne même deux points, puisque les statistiques sont devenues les siennes ([une méthode
-# d'adaptation](https://arxiv.org/abs/1603.04779) en est née).
+# d'adaptation](https://arxiv.org/abs/1603.04779) en est née). (Le tableau vient d'une exécution
+# enregistrée ; la base de cette page, réapprise, peut différer de la sienne de quelques points.)
 #
-# Le piège n'est donc pas une perte d'exactitude : c'est de croire fixe une base qui ne l'est pas.
-# On ne peut plus la partager entre plusieurs têtes, ni calculer ses caractéristiques une fois pour
-# toutes. L'affinage fait lui aussi oublier la source ; sur la cible différente, beaucoup moins
-# quand les normalisations restent gelées (sur la semblable, c'est l'inverse). Gelez-les donc si la
-# base doit encore servir à autre chose.
+# Le danger est donc de croire fixe une base qui ne l'est pas. On ne peut plus la partager entre
+# plusieurs têtes, ni calculer ses caractéristiques une fois pour toutes. L'affinage fait lui aussi
+# oublier la source ; sur la cible différente, beaucoup moins quand les normalisations restent
+# gelées (sur la semblable, c'est l'inverse). Gelez-les donc si la base doit encore servir à autre
+# chose.
 #
 # ### Un taux d'apprentissage trop grand
 #
@@ -775,7 +775,8 @@ figures.show(
     fig,
     alt="Exactitude selon le taux d'apprentissage de l'affinage : "
     + ", ".join(
-        f"{number(m)} pour {number(r, 5)}" for r, m in zip(shown["rates"], means)
+        f"{number(m)} pour {number(r, -round(np.log10(r)))}"
+        for r, m in zip(shown["rates"], means)
     )
     + f". Base gelée : {number(np.mean(shown['frozen']))} ; à partir de zéro : "
     f"{number(np.mean(shown['scratch']))}.",
@@ -931,7 +932,7 @@ for image in pictures.values():
 figures.show(
     figures.grid(list(pictures.values()), titles=titles, columns=3),
     alt="Six photographies (un chat, une tasse, une fusée, des galaxies, un pavillon, une fleur) "
-    f"et la réponse de {WHOLE.title} : {' ; '.join(titles).replace(chr(10), ' ')}.",
+    f"et leur classe selon {WHOLE.title} : {' ; '.join(titles).replace(chr(10), ' ')}.",
 )
 
 # %% [markdown]
@@ -988,7 +989,7 @@ at_each_point = ops.convert_to_numpy(dense(maps))
 pointwise.build(maps.shape)
 pointwise.kernel.assign(dense.kernel[None, None])
 difference = np.abs(ops.convert_to_numpy(pointwise(maps)) - at_each_point).max()
-print(f"plus grand écart : {number(difference, 6)}")
+print(f"plus grand écart, en millionièmes : {number(1e6 * difference, 1)}")
 verdict("transfer-zoo-nin", bool(difference < 1e-5))
 
 # %% [markdown]
@@ -1018,7 +1019,7 @@ def fully_convolutional(model):
 dense_map = fully_convolutional(SOURCE_MODEL)
 mean_score = scores(dense_map, SOURCE.x_test[:100]).mean(axis=(1, 2))
 gap = np.abs(mean_score - scores(SOURCE_MODEL, SOURCE.x_test[:100])).max()
-print(f"moyenne de la carte et sortie du réseau : écart {number(gap, 6)}")
+print(f"écart à la sortie du réseau, en millionièmes : {number(1e6 * gap, 1)}")
 verdict("transfer-zoo-fcn", bool(gap < 1e-3))
 
 # %% [markdown]
@@ -1224,12 +1225,13 @@ good = ranked(shown)
 figures.show(draw_quadrant(shown), alt=describe_quadrant(good))
 
 # %% [markdown]
-# Avec beaucoup d'images, le conseil tient à peu près : affiner et repartir de zéro se valent à deux
-# points près si la cible ressemble à la source ; si elle en est loin, mieux vaut repartir de zéro.
-# Avec peu d'images d'une cible semblable, l'affinage bat la base gelée, contre le conseil, pour les
-# trois graines : nos précautions (tête d'abord, petit pas) le rendent peut-être moins fragile qu'on
-# ne le dit. Pour une cible lointaine, les trois scénarios se valent : une base qui n'a vu que six
-# vêtements n'a presque rien à offrir à la microscopie.
+# Avec beaucoup d'images, le conseil tient à peu près : si la cible ressemble à la source, affiner
+# devance en moyenne de deux points le réseau parti de zéro, qui l'égale pour deux graines sur trois
+# ; si elle en est loin, mieux vaut repartir de zéro. Avec peu d'images d'une cible semblable,
+# l'affinage bat la base gelée, contre le conseil, pour les trois graines : nos précautions (tête
+# d'abord, petit pas) le rendent peut-être moins fragile qu'on ne le dit. Pour une cible lointaine,
+# les trois scénarios se valent : une base qui n'a vu que six vêtements n'a presque rien à offrir à
+# la microscopie.
 #
 # (L'avance de l'affinage tient aussi à notre tête, qui n'apprend que pendant deux cents mises à
 # jour : avec mille images, une ***régression logistique***, la même couche dense apprise jusqu'au
@@ -1429,7 +1431,10 @@ if full:
         name: values.mean(axis=0)[-1]
         for name, values in measure(large["semblable"], "seconds").items()
     }
-    print("durées :", " ; ".join(f"{n}, {value:.0f} s" for n, value in seconds.items()))
+    print(
+        f"durées, {large_grid.full['sizes'][-1]} photographies :",
+        " ; ".join(f"{name}, {value:.0f} s" for name, value in seconds.items()),
+    )
 
 verdict("transfer-few-data", full and gain(large["semblable"], 0))
 verdict("transfer-limited-hardware", full and seconds["zéro"] / seconds["gelé"])
@@ -1453,10 +1458,10 @@ verdict(
 # %% [markdown]
 # Avec le petit réseau, le transfert aide d'autant plus que les images sont rares et les tâches
 # proches ; avec ImageNet, il aide autant ou plus à 390 images qu'à 12. Il coûte bien moins si la
-# base reste gelée, un tiers de moins si on l'affine. La ressemblance n'est pas une condition : une
-# base très générale aide même de loin. Une troisième contrainte semble compter, que le document ne
-# nomme pas : **l'étendue de ce que la base a vu**. Nos deux grilles ne l'isolent pas, car le réseau
-# et les images changent aussi.
+# base reste gelée, 30 % de moins si on l'affine. La ressemblance n'est pas une condition : une base
+# très générale aide même de loin. Une troisième contrainte semble compter, que le document ne nomme
+# pas : **l'étendue de ce que la base a vu**. Nos deux grilles ne l'isolent pas, car le réseau et
+# les images changent aussi.
 #
 # ## Cinq avantages à l'épreuve
 #
@@ -1625,13 +1630,13 @@ verdict("transfer-invariance-translations", lost and lost["shift"])
 verdict("transfer-invariance-deformations", lost and lost["angle"])
 
 # %% [markdown]
-# Deux pixels de déplacement coûtent vingt points d'exactitude, quinze degrés presque autant. La
-# première courbe est en dents de scie : quatre pixels coûtent moins que deux. Nos deux convolutions
-# de pas 2 ne gardent qu'une position sur quatre ; l'équivariance ne tient donc que pour les
-# multiples de quatre, et le reste se perd ([Zhang](https://arxiv.org/abs/1904.11486) le corrige par
-# un léger flou avant chaque pas). À six et huit pixels, le bord de l'image coupe aussi le vêtement.
-# L'augmentation répare une grande partie des dégâts, dans les limites de ce qu'elle a montré : à 90
-# degrés, jamais vus, le réseau augmenté ne sait rien de plus.
+# Deux pixels de déplacement coûtent plus de vingt points d'exactitude, quinze degrés presque
+# autant. La première courbe est en dents de scie : quatre pixels coûtent moins que deux. Nos deux
+# convolutions de pas 2 ne gardent qu'une position sur quatre ; l'équivariance ne tient donc que
+# pour les multiples de quatre, et le reste se perd ([Zhang](https://arxiv.org/abs/1904.11486) le
+# corrige par un léger flou avant chaque pas). À six et huit pixels, le bord de l'image coupe aussi
+# le vêtement. L'augmentation répare une grande partie des dégâts, dans les limites de ce qu'elle a
+# montré : à 90 degrés, jamais vus, le réseau augmenté ne sait rien de plus.
 #
 # ### « Extraction automatique des caractéristiques »
 #
@@ -1735,7 +1740,7 @@ figures.show(
         columns=4,
         row_labels=["début", "un tiers", "deux tiers"],
     ),
-    alt=f"Ce qui excite quatre filtres de {LARGE.title}, au début, au tiers et aux deux tiers, "
+    alt=f"{LARGE.title} : ce qui excite quatre filtres au début, au tiers et aux deux tiers, "
     f"après {STEPS} pas.",
 )
 
@@ -1909,9 +1914,13 @@ memory = experiment("memory", memory_run)
 
 # %%
 shown = memory.values
-print("étiquettes au hasard, exactitude d'entraînement")
-print("  tout le réseau apprend :", spread(shown["zéro"]))
-print("  la tête seule          :", spread(shown["gelé"]))
+runtime.show_table(
+    ("étiquettes au hasard", "exactitude d'entraînement"),
+    [
+        ("tout le réseau apprend", spread(shown["zéro"])),
+        ("la tête seule", spread(shown["gelé"])),
+    ],
+)
 full = small_grid.full
 if full:
     header = ("images", *(f"écart, {name}" for name in STRATEGIES))
@@ -1939,8 +1948,9 @@ verdict("transfer-overfitting", memory.full and np.mean(memory.full["zéro"]))
 # score $y_c$ de la classe par rapport à elles. La moyenne de ce gradient dit combien chaque carte
 # compte ; on garde la partie positive de la somme pondérée :
 #
-# $$\alpha_k = \frac{1}{HW} \sum_{i,j} \frac{\partial y_c}{\partial A^k_{ij}}, \qquad
-# L_{ij} = \max\Big(0, \sum_k \alpha_k A^k_{ij}\Big).$$
+# $$\alpha_k = \frac{1}{HW} \sum_{i,j} \frac{\partial y_c}{\partial A^k_{ij}},$$
+#
+# $$L_{ij} = \max\Big(0, \sum_k \alpha_k A^k_{ij}\Big).$$
 
 
 # %%
@@ -1998,8 +2008,8 @@ for name in ("chelsea", "coffee"):
         written.append(f"{SUBJECTS[name]}, poids {kind}")
 figures.show(
     figures.grid(seen, titles=written, columns=2),
-    alt=f"Grad-CAM de {WHOLE.title} sur le chat et sur la tasse, avec les poids appris, puis des "
-    "poids au hasard.",
+    alt=f"{WHOLE.title} : cartes de Grad-CAM sur le chat et sur la tasse, avec les poids appris, "
+    "puis avec des poids au hasard.",
 )
 
 # %% [markdown]
@@ -2049,7 +2059,9 @@ medians = {
 print(
     "corrélation avec la carte d'un réseau au hasard :", number(medians["corrélation"])
 )
-print("avec celle de la deuxième classe :", number(medians["deuxième classe"]))
+print(
+    "corrélation avec celle de la deuxième classe :", number(medians["deuxième classe"])
+)
 full = cams.full
 verdict("transfer-gradcam", full and np.nanmedian(full["deuxième classe"]))
 
@@ -2173,7 +2185,7 @@ distribution = experiment("distribution", distribution_run)
 runtime.show_table(
     ("bibliothèque", "appareils", "plus grand écart entre les poids, en millionièmes"),
     [
-        (name, found["devices"], number(1e6 * found["gap"], 2))
+        (runtime.BACKEND_TITLES[name], found["devices"], number(1e6 * found["gap"], 2))
         for name, found in distribution.values.items()
     ],
 )
