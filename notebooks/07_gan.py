@@ -323,8 +323,7 @@ verdict("gan-probability", float(calibration_gap))
 d_error_at_best = -game_value(optimal) / 2
 d_error_at_half = -game_value(np.full_like(AXIS, 0.5)) / 2
 errors = [number(value, 4) for value in (d_error_at_best, d_error_at_half)]
-print("erreur de D* :", errors[0])
-print("erreur de D = 1/2 :", errors[1])
+print(f"erreur de D* : {errors[0]}\nerreur de D = 1/2 : {errors[1]}")
 verdict("gan-d-objective", d_error_at_best > d_error_at_half)
 
 # %% [markdown]
@@ -408,8 +407,10 @@ sums = {
     name: [total(loss, on_real, on_fake) for on_fake in moments]
     for name, loss in (("formule", g_saturating), ("code", g_non_saturating))
 }
-for name, totals in sums.items():
-    print(name, ":", " ; ".join(number(value, 3) for value in totals))
+runtime.show_table(
+    ["perte de G", "premier moment", "second moment"],
+    [(name, *(number(value, 3) for value in totals)) for name, totals in sums.items()],
+)
 verdict("gan-zero-sum", float(np.ptp(sums["code"])) < 1e-5)
 
 # %% [markdown]
@@ -520,8 +521,8 @@ def side_lengths(model, kind):
 
 going_up = [8, *side_lengths(generator, layers.Conv2DTranspose)]
 going_down = [64, *side_lengths(discriminator, layers.Conv2D)]
-print("côtés, générateur :", ", ".join(map(str, going_up)))
-print("côtés, discriminateur :", ", ".join(map(str, going_down)))
+for name, lengths in (("générateur", going_up), ("discriminateur", going_down)):
+    print(f"côtés, {name} : {', '.join(map(str, lengths))}")
 verdict("gan-transposed", bool(np.all(np.diff(going_up) > 0)))
 verdict("gan-strides", bool(np.all(np.diff(going_down) < 0)))
 
@@ -623,8 +624,7 @@ tricked = float(gan.test_on_batch(noise, ones))
 (g_moved,) = movements(
     lambda: [gan.train_on_batch(noise, ones) for _ in range(5)], generator
 )
-print("discriminateur :", number(d_moved, 4))
-print("générateur :", number(g_moved, 4))
+print(f"discriminateur : {number(d_moved, 4)}\ngénérateur : {number(g_moved, 4)}")
 for text in {str(w.message) for w in raised if "trainable" in str(w.message)}:
     print("avertissement :", text)
 verdict("gan-d-learns", d_moved > 0)
@@ -1104,8 +1104,7 @@ cloud_a = rng.normal(0, spread_a, (200_000, 3))
 cloud_b = rng.normal([1, 0, -1], spread_b, (200_000, 3))
 expected = 2 + np.sum((spread_a - spread_b) ** 2)
 found = frechet_distance(cloud_a, cloud_b)
-print("formule :", number(expected))
-print("deux cent mille points :", number(found))
+print(f"formule : {number(expected)}\ndeux cent mille points : {number(found)}")
 
 # %% [markdown]
 # ### Précision et rappel
