@@ -1053,9 +1053,10 @@ figures.show(
 )
 
 # %% [markdown]
-# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, est surtout
-# pris pour un pull. Chaque point ne voit que son champ réceptif, et rien n'a appris à ce réseau à
-# décider point par point : seulement en moyenne. Le chapitre 5 apprendra le reste.
+# Dans l'exécution complète, le pantalon et la robe sont à leur place ; le T-shirt, lui, se partage
+# entre plusieurs classes, dont le pull. Chaque point ne voit que son champ réceptif, et rien n'a
+# appris à ce réseau à décider point par point : seulement en moyenne. Le chapitre 5 apprendra le
+# reste.
 
 # %% [markdown]
 # ## Taille et ressemblance : le récapitulatif, mesuré
