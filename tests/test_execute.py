@@ -503,6 +503,24 @@ def test_stamp_counts_the_experiments_that_were_resumed(small):
     assert (full["scale"], quick["scale"]) == ("cpu", "gpu")  # the banner says gpu
 
 
+def test_what_is_printed_in_a_row_is_one_output():
+    def printed(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    table = nbformat.v4.new_output("display_data", data={"text/plain": "a table"})
+    parts = [
+        printed("a\n"),
+        printed("b\n"),
+        table,
+        printed("c\n"),
+        printed("d", "stderr"),
+    ]
+    cell = nbformat.v4.new_code_cell(outputs=parts)
+    execute.join_streams(nbformat.v4.new_notebook(cells=[cell]))
+    shown = [output.get("text", "table") for output in cell.outputs]
+    assert shown == ["a\nb\n", "table", "c\n", "d"]
+
+
 def test_quick_run_does_not_replace_a_full_one(small):
     path = execute.run_and_write("99_test", "full")
     before = path.read_bytes()

@@ -161,6 +161,7 @@ def test_default_ticks_get_a_decimal_comma_and_images_no_grid_lines():
     [
         (0.9063, 3, "0,906"),
         (-1.5, 1, "−1,5"),
+        (-0.0004, 3, "0,000"),
         (60000, 0, "60\u202f000"),
         (5999, 0, "5999"),
     ],

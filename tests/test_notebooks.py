@@ -103,6 +103,8 @@ def test_reads_in_colab_and_github(name):
             assert not re.search(r"\{\w+(:\w+)?\}`|^:::|^```\{", cell.source, re.M), (
                 cell.source
             )
+            # MyST takes such a line for a comment or a break: it would vanish from the page.
+            assert not re.search(r"^(%|\+\+\+)", cell.source, re.M), cell.source
         elif "QUOTED" not in cell.source:
             assert not CODE.search(cell.source), (
                 "tf.keras or keras.backend outside a quotation"

@@ -203,6 +203,7 @@ def run(name: str, profile: runtime.Profile) -> tuple[NotebookNode, dict[str, An
     date, begin = now(), time.perf_counter()
     client.execute(env=environment)
     seconds = time.perf_counter() - begin
+    join_streams(notebook)
     stored = (
         provenance.load_results(name)["experiments"].values()
         if profile == "full"
@@ -226,6 +227,20 @@ def run(name: str, profile: runtime.Profile) -> tuple[NotebookNode, dict[str, An
     }
     notebook.metadata["course"] = stamp
     return notebook, stamp
+
+
+def join_streams(notebook: NotebookNode) -> None:
+    """Make one output of what a cell prints in a row: how it is cut depends on timing."""
+    for cell in notebook.cells:
+        joined: list[NotebookNode] = []
+        for output in cell.get("outputs", []):
+            last = joined[-1] if joined else {}
+            if output.get("name") and output.get("name") == last.get("name"):
+                last["text"] += output["text"]
+            else:
+                joined.append(output)
+        if joined:
+            cell["outputs"] = joined
 
 
 def bundles(notebook: NotebookNode, mime: str) -> list[dict[str, Any]]:

@@ -61,6 +61,8 @@ def number(value: float, digits: int = 2) -> str:
     """French writing of a number: decimal comma, no-break thin spaces from 10 000 upwards."""
     sep = "," if abs(value) >= 10_000 else ""
     text = f"{value:{sep}.{digits}f}"
+    if not text.strip("-0."):
+        text = text.removeprefix("-")  # no minus before a zero
     return text.translate({ord(","): "\u202f", ord("."): ",", ord("-"): "\u2212"})
 
 
