@@ -2970,8 +2970,8 @@ EXERCISE_PADDING.check(padded_solution)
 # <summary>Solution</summary>
 #
 # 100 pixels faux sur un million : l'exactitude est de 99,99 %, le Dice de 0. L'entropie croisée
-# vaut $-0{,}0001 \ln 0{,}01 - 0{,}9999 \ln 0{,}99 \approx 0{,}0005 + 0{,}0100 = 0{,}0105$ : la
-# tumeur entière n'y pèse que le vingtième. La perte de Dice, elle, vaut presque 1.
+# vaut $-0{,}0001 \ln 0{,}01 - 0{,}9999 \ln 0{,}99$, soit environ $0{,}0005 + 0{,}0100$ : la tumeur
+# entière n'y pèse que le vingtième. La perte de Dice, elle, vaut presque 1.
 #
 # </details>
 

@@ -173,6 +173,9 @@ WIDTHS = (
     "[document.documentElement, document.querySelector('.bd-article-container')]"
     ".map(element => element.scrollWidth)"
 )
+CLIPPED_FORMULAS = """[...document.querySelectorAll('article mjx-container:not(.wide, [display])')]
+  .filter(formula => formula.getBoundingClientRect().right > innerWidth)
+  .map(formula => formula.textContent)"""
 CONTRAST = "color-contrast"
 CONTRAST_ONLY = {"runOnly": {"type": "rule", "values": [CONTRAST]}}
 ALL_BUT_CONTRAST = {"rules": {CONTRAST: {"enabled": False}}}
@@ -185,6 +188,9 @@ class Inspection:
 
     complaints: list  # of the browser
     widths: list  # on a phone, in pixels: the whole page, and the article
+    clipped: (
+        list  # formulas that pass the edge of a phone, and that nothing lets scroll
+    )
     violations: list  # found by axe
 
 
@@ -217,7 +223,9 @@ def contrast(page):
 def inspect(page):
     """Look at a page, loaded once: as a phone shows it, then its contrasts on a large screen."""
     page.evaluate(UNFOLD)
+    page.wait_for_function("document.readyState === 'complete'")
     widths = page.evaluate(WIDTHS)
+    clipped = page.evaluate(CLIPPED_FORMULAS)
     page.evaluate(ONE_WORD_OF_CODE_OF_EACH_CLASS)
     violations = axe(page, ALL_BUT_CONTRAST)
     page.wait_for_load_state("networkidle")
@@ -226,7 +234,7 @@ def inspect(page):
     page.set_viewport_size(DESKTOP)
     violations += contrast(page)
     page.set_viewport_size(PHONE)
-    return Inspection(complaints, widths, violations)
+    return Inspection(complaints, widths, clipped, violations)
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +294,11 @@ def test_no_page_scrolls_sideways_on_a_phone(inspected):
     for path, page in inspected.items():
         for width in page.widths:
             assert width <= PHONE["width"], f"{path} is {width} pixels wide"
+
+
+def test_no_formula_is_cut_on_a_phone(inspected):
+    clipped = {path: page.clipped for path, page in inspected.items()}
+    assert {path: found for path, found in clipped.items() if found} == {}
 
 
 @pytest.mark.parametrize(

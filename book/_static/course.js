@@ -1,9 +1,18 @@
-// A formula wider than the screen scrolls inside its line: let the keyboard reach it.
-window.addEventListener("load", async () => {
-  await window.MathJax?.startup?.promise;
-  document.querySelectorAll("mjx-container[display='true']").forEach((formula) => {
+// A formula wider than the screen scrolls inside its line: let the keyboard reach it. One that
+// stands in a sentence takes a line of its own for that.
+function placeFormulas() {
+  document.querySelectorAll("article mjx-container:not([display])").forEach((formula) => {
+    const place = formula.closest("p, li, td, dd, summary");
+    if (formula.offsetWidth > place?.clientWidth) formula.classList.add("wide");
+  });
+  document.querySelectorAll("mjx-container:is([display], .wide)").forEach((formula) => {
     if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
   });
+}
+window.addEventListener("load", async () => {
+  await window.MathJax?.startup?.promise;
+  placeFormulas();
+  document.addEventListener("toggle", placeFormulas, true); // a solution that opens
 });
 
 // An explorer, only where a cell asks for it.
