@@ -5275,7 +5275,7 @@ for axis, name in ((None, "une échelle"), (-1, "une par canal")):
         for column, step in zip(integers.T, scales)
     )
     rows.append((name, *cells))
-runtime.show_table(("", "petit canal", "grand canal"), rows)
+runtime.show_table(("échelles", "petit canal", "grand canal"), rows)
 
 # %% [markdown]
 # Avec une seule échelle, le petit canal n'a presque plus de valeurs. Cela arrive-t-il dans un vrai
