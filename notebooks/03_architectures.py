@@ -560,7 +560,7 @@ for name, network, margin in (
     ),
 ):
     keras.utils.set_random_seed(0)
-    train(network, np.pad(pixels, margin), digits.y_train[:1000], epochs=6)
+    train(network, np.pad(pixels, margin), digits.y_train[:1000], epochs=10)
     reads[name] = accuracy(network, np.pad(unseen, margin), digits.y_test)
 for name, value in reads.items():
     print(f"{name} : exactitude de test {number(value, 3)}")
