@@ -1812,11 +1812,13 @@ verdict("fair-predict-threshold", labelled.tolist())
 # ### Trois conventions, un piège
 #
 # Le document emploie −1 et 1 pour le genre et pour ce fichier, « 0 » et « 1 » pour
-# l'apprentissage. Or l'entropie croisée binaire attend 0 ou 1, et ne vérifie rien.
+# l'apprentissage. Or l'entropie croisée binaire attend 0 ou 1. Calculée sur le score, avant la
+# sigmoïde, elle ne vérifie rien. (Sur la probabilité, PyTorch refuse ; TensorFlow et JAX, non.)
 
 # %%
-wrong_convention = keras.losses.BinaryCrossentropy()(
-    np.array([[-1.0]], "float32"), np.array([[0.01]], "float32")
+score = math.log(0.01 / 0.99)  # la sigmoïde en fait 0,01
+wrong_convention = keras.losses.BinaryCrossentropy(from_logits=True)(
+    np.array([[-1.0]], "float32"), np.array([[score]], "float32")
 )
 print(f"étiquette −1, probabilité 0,01 : perte {number(float(wrong_convention), 3)}")
 assert float(wrong_convention) < 0

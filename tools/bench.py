@@ -30,7 +30,7 @@ LARGE = {
 }  # they build large networks
 SUITE_SECONDS, BOOK_SECONDS, PAGE_BYTES = 600, 60, 2_000_000
 # Stored files and times differ from run to run; everything else must not.
-TIMED = ("exécution rapide ici", " ms pour ", " µs |")
+TIMED = ("exécution rapide ici", " ms pour ", " ms |", " µs |")
 NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?")
 
 
